@@ -1,0 +1,76 @@
+"""RuntimeConfig: the one schema of the configuration that the operator renders and the runtime reads.
+
+The operator's ConfigMap builder creates it, the runtime reads it from the mounted file; so this module imports nothing but
+Pydantic. Fields are snake_case on the wire too: nobody writes this file by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+"""Grows when an older runtime could misread a newer file; additive fields do not need it."""
+
+CONFIG_PATH = "/etc/agentservice/config.json"
+API_KEYS_DIRECTORY = "/var/run/secrets/agentservice/api-keys"
+CREDENTIALS_DIRECTORY = "/var/run/secrets/agentservice/credentials"
+SERVING_PORT = 8080
+ADMIN_PORT = 9090
+
+
+class _ConfigModel(BaseModel):
+    """Unknown fields are ignored: a newer operator may render more than this runtime knows."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class AnthropicProvider(_ConfigModel):
+    """How to reach one model on the Anthropic Messages API."""
+
+    model: str
+    base_url: str | None = None
+    credentials_file: str
+    """File with the API key; re-read when the kubelet renews the Secret."""
+
+
+class ModelConfig(_ConfigModel):
+    """A handle that agents use; exactly the member of its provider is set."""
+
+    name: str
+    provider: Literal["Anthropic", "Echo"]
+    anthropic: AnthropicProvider | None = None
+    max_tokens: Annotated[int, Field(ge=1)]
+    """Most tokens of one answer."""
+    first_token_timeout_seconds: Annotated[float, Field(gt=0)]
+    retries: Annotated[int, Field(ge=0)]
+    """Further tries of a model call after the first, before its first event."""
+
+
+class AgentConfig(_ConfigModel):
+    """One agent: a system prompt on a model."""
+
+    name: str
+    description: str | None = None
+    system_prompt: str
+    model: str
+
+
+class RuntimeConfig(_ConfigModel):
+    """Everything that one serving process needs to know, except the secrets, which are files."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    service: str
+    namespace: str
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)]
+    agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)]
+    default_agent: str
+    request_timeout_seconds: Annotated[float, Field(gt=0)]
+    max_concurrent_requests: Annotated[int, Field(ge=1)]
+    max_queued_requests: Annotated[int, Field(ge=0)]
+    lame_duck_seconds: Annotated[float, Field(ge=0)]
+    drain_seconds: Annotated[float, Field(ge=0)]
+    api_keys_directory: str
+    """One file per client: its name is the principal, its lines are the keys that are valid now (two while rotating)."""
+    log_level: Literal["debug", "info", "warning", "error"]

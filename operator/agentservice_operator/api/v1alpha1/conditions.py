@@ -1,0 +1,52 @@
+"""Condition types and reasons that an AgentService reports; kstatus-compatible.
+
+Source of the conventions: Kubernetes API conventions (conditions) and sigs.k8s.io/cli-utils kstatus: Ready is always
+there, Reconciling only while work goes on, Stalled only when nothing moves without a person.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Types of conditions in ``status.conditions``."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    REFERENCES_RESOLVED = "ReferencesResolved"
+    SCALING_ACTIVE = "ScalingActive"
+    STATE_SHARED = "StateShared"
+    PAUSED = "Paused"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions: CamelCase words that alerts and scripts may match on."""
+
+    # Ready=True
+    AVAILABLE = "Available"
+    SCALED_TO_ZERO = "ScaledToZero"
+    # Ready=False, moving
+    PROGRESSING = "Progressing"
+    ROLLING_OUT = "RollingOut"
+    PODS_NOT_READY = "PodsNotReady"
+    WAITING_FOR_DELETION = "WaitingForDeletion"
+    # Ready=False, moves when somebody else acts; Stalled after progressDeadlineSeconds
+    REFERENCE_NOT_FOUND = "ReferenceNotFound"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CRASH_LOOPING = "CrashLooping"
+    UNSCHEDULABLE = "Unschedulable"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    MOUNT_FAILED = "MountFailed"
+    PROBE_FAILED = "ProbeFailed"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    # Stalled at once
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    CHILD_REJECTED = "ChildRejected"
+    # other conditions
+    RESOLVED = "Resolved"
+    PAUSED_BY_SPEC = "PausedBySpec"
+    PAUSED_BY_ANNOTATION = "PausedByAnnotation"
+    PER_POD_STATE = "PerPodState"

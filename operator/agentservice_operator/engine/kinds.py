@@ -1,0 +1,75 @@
+"""The kinds that the operator keeps as children: where they live in the API and in which wave they are applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from agentservice_operator.api.v1alpha1 import types
+
+
+class Wave(IntEnum):
+    """Children of one wave are applied side by side; a wave starts when the one before it has ended."""
+
+    PREREQUISITES = 1
+    WORKLOAD = 2
+    AROUND = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of the Kubernetes API."""
+
+    kind: str
+    group: str
+    version: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """``apps/v1``, or ``v1`` in the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path of one object, of a namespace's collection, or of the cluster-wide one."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        return f"{root}{scope}/{self.plural}" + "".join(f"/{part}" for part in (name, subresource) if part)
+
+
+AGENT_SERVICE = Kind(types.KIND, types.GROUP, types.VERSION, types.PLURAL)
+CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
+DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
+HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+POD = Kind("Pod", "", "v1", "pods")
+SECRET = Kind("Secret", "", "v1", "secrets")
+SERVICE = Kind("Service", "", "v1", "services")
+SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts")
+
+CHILDREN: dict[Kind, Wave] = {
+    SERVICE_ACCOUNT: Wave.PREREQUISITES,
+    SECRET: Wave.PREREQUISITES,
+    CONFIG_MAP: Wave.PREREQUISITES,
+    DEPLOYMENT: Wave.WORKLOAD,
+    SERVICE: Wave.WORKLOAD,
+    HORIZONTAL_POD_AUTOSCALER: Wave.AROUND,
+}
+"""Every kind of child; a new one is a row here and a builder."""
+
+KIND_BY_NAME: dict[str, Kind] = {kind.kind: kind for kind in CHILDREN}
+
+
+class ServiceKey(NamedTuple):
+    """Names one AgentService: the key of the work queue."""
+
+    namespace: str
+    name: str
+
+
+class ChildKey(NamedTuple):
+    """Names one child."""
+
+    kind: Kind
+    namespace: str
+    name: str
