@@ -1,0 +1,1 @@
+"""What developers and tests run beside the product: tools, clusters, the demo. Never shipped."""

@@ -1,0 +1,3 @@
+module agentservice.dev/tools/node
+
+go 1.24.0
