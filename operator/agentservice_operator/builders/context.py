@@ -13,7 +13,7 @@ class BuildContext:
 
     Args:
         runtime_image: Image of the agent runtime where the spec names none.
-        config_map_values: Content by (ConfigMap name, key) of every ``configMapKeyRef`` that goes into the configuration.
+        config_map_values: Content by (ConfigMap name, key) of every key that goes into the configuration.
     """
 
     runtime_image: str

@@ -1,0 +1,119 @@
+"""The ConfigMap with the runtime's configuration, named after its content."""
+
+from __future__ import annotations
+
+import json
+
+from agent_runtime.config import (
+    API_KEYS_DIRECTORY,
+    CONFIG_PATH,
+    CREDENTIALS_DIRECTORY,
+    AgentConfig,
+    AnthropicProvider,
+    ModelConfig,
+    RuntimeConfig,
+)
+from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Model, SecretKeyRef
+from agentservice_operator.builders import names
+from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.builders.drain import drain
+from agentservice_operator.builders.hashing import short_hash
+from agentservice_operator.builders.labels import Object, child_metadata
+from agentservice_operator.builders.references import UnresolvedReference
+
+CONFIG_KEY = CONFIG_PATH.rpartition("/")[2]
+
+
+def build_config_map(service: AgentService, context: BuildContext) -> Object:
+    """The ConfigMap NAME-config-HASH: immutable, so a pod restarted during a rollout reads what it began with.
+
+    Raises:
+        UnresolvedReference: ``context`` lacks the content of a ConfigMap key.
+    """
+    data = {CONFIG_KEY: _as_json(runtime_config(service, context))}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": child_metadata(service, names.config_map(service.metadata.name, short_hash(data))),
+        "immutable": True,
+        "data": data,
+    }
+
+
+def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfig:
+    """What the spec says to the runtime. Lists are sorted by name: their order in a spec means nothing.
+
+    Raises:
+        UnresolvedReference: ``context`` lacks the content of a ConfigMap key.
+    """
+    spec = service.spec
+    phases = drain(service)
+    default_model = spec.default_model or spec.models[0].name
+    return RuntimeConfig(
+        service=service.metadata.name,
+        namespace=service.metadata.namespace,
+        models=tuple(_model(model) for model in sorted(spec.models, key=lambda model: model.name)),
+        agents=tuple(
+            _agent(agent, default_model, context) for agent in sorted(spec.agents, key=lambda agent: agent.name)
+        ),
+        default_agent=spec.default_agent or spec.agents[0].name,
+        request_timeout_seconds=spec.request_timeout_seconds,
+        max_concurrent_requests=spec.runtime.max_concurrent_requests,
+        max_queued_requests=spec.runtime.max_queued_requests,
+        lame_duck_seconds=phases.lame_duck,
+        drain_seconds=phases.drain,
+        api_keys_directory=API_KEYS_DIRECTORY,
+        log_level=_LOG_LEVELS[spec.observability.log_level],
+    )
+
+
+_LOG_LEVELS = {"Debug": "debug", "Info": "info", "Warning": "warning", "Error": "error"}
+
+
+def credentials_file(reference: SecretKeyRef) -> str:
+    """Where the runtime finds a key of a credentials Secret."""
+    return f"{CREDENTIALS_DIRECTORY}/{reference.name}/{reference.key}"
+
+
+def _model(model: Model) -> ModelConfig:
+    anthropic = model.anthropic and AnthropicProvider(
+        model=model.anthropic.model,
+        base_url=model.anthropic.base_url,
+        credentials_file=credentials_file(model.anthropic.credentials.secret_key_ref),
+    )
+    return ModelConfig(
+        name=model.name,
+        provider=model.provider,
+        anthropic=anthropic,
+        max_tokens=model.max_tokens,
+        first_token_timeout_seconds=model.first_token_timeout_seconds,
+        retries=model.retries,
+    )
+
+
+def _agent(agent: Agent, default_model: str, context: BuildContext) -> AgentConfig:
+    return AgentConfig(
+        name=agent.name,
+        description=agent.description,
+        system_prompt=_system_prompt(agent, context),
+        model=agent.model or default_model,
+    )
+
+
+def _system_prompt(agent: Agent, context: BuildContext) -> str:
+    if agent.system_prompt_from is None:
+        return agent.system_prompt or ""
+    reference = agent.system_prompt_from.config_map_key_ref
+    try:
+        return context.config_map_values[reference.name, reference.key]
+    except KeyError:
+        raise UnresolvedReference(
+            f"agent {agent.name}: systemPromptFrom: ConfigMap {reference.name} with key {reference.key} was not found: "
+            "create it in the namespace of the AgentService"
+        ) from None
+
+
+def _as_json(config: RuntimeConfig) -> str:
+    """Indented, because people read it with kubectl; keys sorted, because its hash names the ConfigMap."""
+    document = config.model_dump(mode="json", exclude_none=True)
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,241 @@
+"""The Deployment of the serving pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent_runtime.config import ADMIN_PORT, API_KEYS_DIRECTORY, CONFIG_PATH, CREDENTIALS_DIRECTORY, SERVING_PORT
+from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, ResourceRequirements
+from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.builders.drain import drain
+from agentservice_operator.builders.hashing import short_hash
+from agentservice_operator.builders.labels import Object, child_metadata, common_labels, selector_labels
+from agentservice_operator.builders.names import LONGEST, api_keys_secret
+from agentservice_operator.builders.quantities import canonical_resources
+from agentservice_operator.builders.service import SERVING_PORT_NAME
+
+CONTAINER_NAME = "runtime"
+REVISION_ANNOTATION = "agentservice.dev/revision"
+REVISION_VARIABLE = "AGENTSERVICE_REVISION"
+ADMIN_PORT_NAME = "admin"
+DEFAULT_REQUESTS = {"cpu": "100m", "memory": "192Mi"}
+DEFAULT_LIMITS = {"memory": "512Mi"}
+SCRATCH_SIZE = "128Mi"
+
+
+def build_deployment(service: AgentService, context: BuildContext, *, config_map: str) -> Object:
+    """The Deployment NAME.
+
+    Args:
+        service: The owner.
+        context: Install-wide defaults.
+        config_map: Name of the ConfigMap with the runtime's configuration.
+    """
+    runtime = service.spec.runtime
+    spec: Object = {
+        "selector": {"matchLabels": selector_labels(service)},
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {
+                "maxSurge": runtime.rollout.max_surge,
+                "maxUnavailable": runtime.rollout.max_unavailable,
+            },
+        },
+        "progressDeadlineSeconds": runtime.rollout.progress_deadline_seconds,
+        "revisionHistoryLimit": runtime.revision_history_limit,
+        "template": _with_revision(_pod_template(service, context, config_map)),
+    }
+    if service.spec.replicas is not None:
+        spec["replicas"] = service.spec.replicas
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": child_metadata(service, service.metadata.name),
+        "spec": spec,
+    }
+
+
+def revision(deployment: Object) -> str:
+    """The 10 hexadecimal digits that name what a Deployment's pods run.
+
+    Raises:
+        KeyError: The Deployment is none that ``build_deployment`` made.
+    """
+    return str(deployment["spec"]["template"]["metadata"]["annotations"][REVISION_ANNOTATION])
+
+
+def _with_revision(template: Object) -> Object:
+    metadata = template["metadata"]
+    annotations = {**metadata.get("annotations", {}), REVISION_ANNOTATION: short_hash(template)}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _pod_template(service: AgentService, context: BuildContext, config_map: str) -> Object:
+    runtime = service.spec.runtime
+    credentials = _credentials(service)
+    metadata: Object = {"labels": {**runtime.pod_labels, **common_labels(service)}}
+    if annotations := {key: value for key, value in runtime.pod_annotations.items() if key != REVISION_ANNOTATION}:
+        metadata["annotations"] = annotations
+    return {
+        "metadata": metadata,
+        "spec": {
+            "serviceAccountName": service.metadata.name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            # No runAsUser: the image says its user, and OpenShift gives each namespace its own.
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "terminationGracePeriodSeconds": drain(service).grace,
+            "containers": [_container(service, context, credentials)],
+            "volumes": _volumes(service, config_map, credentials),
+            **_pull_secrets(service),
+            **_scheduling(service),
+        },
+    }
+
+
+def _container(service: AgentService, context: BuildContext, credentials: dict[str, list[str]]) -> Object:
+    runtime = service.spec.runtime
+    container: Object = {
+        "name": CONTAINER_NAME,
+        "image": runtime.image or context.runtime_image,
+        "imagePullPolicy": runtime.image_pull_policy,
+        "ports": [
+            {"name": SERVING_PORT_NAME, "containerPort": SERVING_PORT, "protocol": "TCP"},
+            {"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP"},
+        ],
+        "env": _environment(runtime.env),
+        "resources": _resources(runtime.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "startupProbe": _probe("/startupz", period=1, timeout=1, failures=120),
+        "livenessProbe": _probe("/livez", period=10, timeout=5, failures=3),
+        "readinessProbe": _probe("/readyz", period=3, timeout=2, failures=2),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG_PATH.rpartition("/")[0], "readOnly": True},
+            {"name": "api-keys", "mountPath": API_KEYS_DIRECTORY, "readOnly": True},
+            *(
+                {
+                    "name": _credentials_volume(secret),
+                    "mountPath": f"{CREDENTIALS_DIRECTORY}/{secret}",
+                    "readOnly": True,
+                }
+                for secret in credentials
+            ),
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
+        ],
+    }
+    # A sleep of 0 seconds needs a feature gate on the oldest supported Kubernetes.
+    if seconds := drain(service).sleep:
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": seconds}}}
+    return container
+
+
+def _environment(variables: list[EnvVar]) -> list[Object]:
+    """The spec's variables sorted by name, then ours."""
+    revision_source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{REVISION_ANNOTATION}']"}}
+    return [
+        *(
+            _variable(variable)
+            for variable in sorted(variables, key=lambda variable: variable.name)
+            if variable.name != REVISION_VARIABLE
+        ),
+        {"name": REVISION_VARIABLE, "valueFrom": revision_source},
+    ]
+
+
+def _variable(variable: EnvVar) -> Object:
+    source = variable.value_from
+    if source and source.secret_key_ref:
+        reference, kind = source.secret_key_ref.model_dump(), "secretKeyRef"
+    elif source and source.config_map_key_ref:
+        reference, kind = source.config_map_key_ref.model_dump(), "configMapKeyRef"
+    else:
+        # Taken literally: $(OTHER) would depend on the order of the list, which means nothing.
+        return {"name": variable.name, "value": (variable.value or "").replace("$(", "$$(")}
+    return {"name": variable.name, "valueFrom": {kind: reference}}
+
+
+def _resources(resources: ResourceRequirements | None) -> Object:
+    if resources is None or not (resources.requests or resources.limits):
+        return {"requests": DEFAULT_REQUESTS, "limits": DEFAULT_LIMITS}
+    parts = {"requests": resources.requests, "limits": resources.limits}
+    return {part: canonical_resources(quantities) for part, quantities in parts.items() if quantities}
+
+
+def _probe(path: str, *, period: int, timeout: int, failures: int) -> Object:
+    return {
+        "httpGet": {"path": path, "port": ADMIN_PORT_NAME},
+        "periodSeconds": period,
+        "timeoutSeconds": timeout,
+        "failureThreshold": failures,
+    }
+
+
+def _credentials(service: AgentService) -> dict[str, list[str]]:
+    """The keys to mount, by Secret, both sorted."""
+    references = {
+        (reference.name, reference.key)
+        for model in service.spec.models
+        if model.anthropic
+        for reference in [model.anthropic.credentials.secret_key_ref]
+    }
+    secrets: dict[str, list[str]] = {}
+    for secret, key in sorted(references):
+        secrets.setdefault(secret, []).append(key)
+    return secrets
+
+
+def _credentials_volume(secret: str) -> str:
+    """A volume's name is a DNS label; a Secret's may be longer and have dots."""
+    name = f"credentials-{secret}"
+    if len(name) <= LONGEST and "." not in name:
+        return name
+    mark = f"-{short_hash(secret)}"
+    return name.replace(".", "-")[: LONGEST - len(mark)].rstrip("-") + mark
+
+
+def _volumes(service: AgentService, config_map: str, credentials: dict[str, list[str]]) -> list[Object]:
+    return [
+        {"name": "config", "configMap": {"name": config_map}},
+        {"name": "api-keys", "secret": {"secretName": api_keys_secret(service.metadata.name)}},
+        *(
+            {
+                "name": _credentials_volume(secret),
+                "secret": {"secretName": secret, "items": [{"key": key, "path": key} for key in keys]},
+            }
+            for secret, keys in credentials.items()
+        ),
+        {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH_SIZE}},
+    ]
+
+
+def _pull_secrets(service: AgentService) -> Object:
+    names = sorted(reference.name for reference in service.spec.runtime.image_pull_secrets)
+    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
+
+
+def _scheduling(service: AgentService) -> Object:
+    """What the spec says about nodes.
+
+    Without topologySpreadConstraints the pod has none either: the scheduler's own default spreads the pods of a Service
+    softly over nodes and zones, and any constraint of ours would switch that off.
+    """
+    runtime = service.spec.runtime
+    constraints = [_constraint(service, constraint) for constraint in runtime.topology_spread_constraints]
+    parts: dict[str, Any] = {
+        "nodeSelector": runtime.node_selector,
+        "tolerations": runtime.tolerations,
+        "affinity": runtime.affinity,
+        "topologySpreadConstraints": constraints,
+        "priorityClassName": runtime.priority_class_name,
+    }
+    return {field: value for field, value in parts.items() if value}
+
+
+def _constraint(service: AgentService, constraint: Object) -> Object:
+    """One without a labelSelector would count no pod at all, so it counts those of this service."""
+    return {"labelSelector": {"matchLabels": selector_labels(service)}, **constraint}

@@ -1,0 +1,71 @@
+"""What all children have in common: labels, inherited metadata, the owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a part of one, as JSON."""
+
+APPLICATION = "agentservice-runtime"
+MANAGED_BY = "agentservice-operator"
+COMPONENT = "server"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+SERVICE_LABEL = "agentservice.dev/service"
+MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+"""Selects every child, and the ReplicaSets and pods that the Deployments make."""
+REPLICA_SET_SELECTOR = f"{MANAGED_SELECTOR},{COMPONENT_LABEL}={COMPONENT}"
+
+
+def selector_labels(service: AgentService) -> dict[str, str]:
+    """What selects the serving pods; a Deployment's selector cannot change, so this never does."""
+    return {SERVICE_LABEL: service.metadata.name, COMPONENT_LABEL: COMPONENT}
+
+
+def common_labels(service: AgentService) -> dict[str, str]:
+    """The labels of every child and of the pods.
+
+    Neither app.kubernetes.io/instance nor a copy of the AgentService's labels: Argo CD takes an object with its
+    tracking label for a part of the application and would prune it.
+    """
+    return {
+        "app.kubernetes.io/name": APPLICATION,
+        MANAGED_BY_LABEL: MANAGED_BY,
+        **selector_labels(service),
+    }
+
+
+def child_metadata(service: AgentService, name: str, *, annotations: dict[str, str] | None = None) -> Object:
+    """The metadata of a child in the AgentService's namespace.
+
+    Args:
+        service: The owner; one without a uid (read from a file) gives a child without an owner.
+        name: Name of the child.
+        annotations: The child's own ones; they win over inherited ones.
+    """
+    inherited = service.spec.inherited_metadata
+    metadata: Object = {
+        "name": name,
+        "namespace": service.metadata.namespace,
+        "labels": {**inherited.labels, **common_labels(service)},
+    }
+    if merged := {**inherited.annotations, **(annotations or {})}:
+        metadata["annotations"] = merged
+    if service.metadata.uid:
+        metadata["ownerReferences"] = [_owner_reference(service)]
+    return metadata
+
+
+def _owner_reference(service: AgentService) -> Object:
+    # blockOwnerDeletion stays out: where the admission plugin OwnerReferencesPermissionEnforcement is on, setting it
+    # needs the right to change finalizers of the owner.
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": service.metadata.name,
+        "uid": service.metadata.uid,
+        "controller": True,
+    }

@@ -1,0 +1,51 @@
+"""What a spec refers to by name: it must exist before anything is rolled out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentservice_operator.api.v1alpha1.types import AgentService
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Keys in other objects of the same namespace, each with what it is for: ``the credentials of model main``.
+
+    Args:
+        secrets: Purpose by (Secret name, key).
+        config_maps: Purpose by (ConfigMap name, key).
+    """
+
+    secrets: dict[tuple[str, str], str]
+    config_maps: dict[tuple[str, str], str]
+
+
+class UnresolvedReference(LookupError):  # noqa: N818 - says what is wrong
+    """A build was asked for without the content of a ConfigMap key that goes into the configuration."""
+
+
+def references(service: AgentService) -> References:
+    """Every key that the spec refers to, sorted; one that serves several purposes names them all."""
+    secrets: dict[tuple[str, str], list[str]] = {}
+    config_maps: dict[tuple[str, str], list[str]] = {}
+    for model in service.spec.models:
+        if model.anthropic:
+            secret = model.anthropic.credentials.secret_key_ref
+            secrets.setdefault((secret.name, secret.key), []).append(f"the credentials of model {model.name}")
+    for agent in service.spec.agents:
+        if agent.system_prompt_from:
+            prompt = agent.system_prompt_from.config_map_key_ref
+            config_maps.setdefault((prompt.name, prompt.key), []).append(f"the system prompt of agent {agent.name}")
+    for variable in service.spec.runtime.env:
+        source = variable.value_from
+        if source and source.secret_key_ref:
+            key = (source.secret_key_ref.name, source.secret_key_ref.key)
+            secrets.setdefault(key, []).append(f"the environment variable {variable.name}")
+        if source and source.config_map_key_ref:
+            key = (source.config_map_key_ref.name, source.config_map_key_ref.key)
+            config_maps.setdefault(key, []).append(f"the environment variable {variable.name}")
+    return References(_sentences(secrets), _sentences(config_maps))
+
+
+def _sentences(purposes: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], str]:
+    return {key: " and ".join(sorted(purposes[key])) for key in sorted(purposes)}

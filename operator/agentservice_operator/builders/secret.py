@@ -1,0 +1,17 @@
+"""The Secret with the API keys that callers use."""
+
+from __future__ import annotations
+
+from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.builders.labels import Object, child_metadata
+from agentservice_operator.builders.names import api_keys_secret
+
+
+def build_api_keys_secret(service: AgentService) -> Object:
+    """The Secret NAME-api-keys without its data: random, so not the same each time; the engine makes it once."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": child_metadata(service, api_keys_secret(service.metadata.name)),
+        "type": "Opaque",
+    }
