@@ -1,0 +1,107 @@
+"""What the answers of an API server mean to us: one exception per way to react."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agentservice_operator.engine.ports import AlreadyExists, Conflict, Forbidden, KubernetesError, Object, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MESSAGE_LIMIT = 800
+_DENIED_BY_ADMISSION = re.compile(r"denied (?:the )?request|violates PodSecurity")
+"""ValidatingAdmissionPolicy, admission webhooks, Pod Security: they judge the object, not who sends it."""
+
+
+class NotFound(KubernetesError):  # noqa: N818 - the API's own word
+    """404: no such object, or no such kind."""
+
+
+class Expired(KubernetesError):  # noqa: N818 - the API's own word
+    """410: the resourceVersion or the continue token is older than what the server remembers; list again."""
+
+
+_BY_STATUS: dict[int, type[KubernetesError]] = {
+    HTTPStatus.BAD_REQUEST: Rejected,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.GONE: Expired,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Rejected,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Rejected,
+}
+
+
+def error_from(status: int, body: bytes, *, subject: str, headers: Mapping[str, str] | None = None) -> KubernetesError:
+    """Turn a refusal into the exception to raise.
+
+    Args:
+        status: the HTTP status.
+        body: as received; mostly a ``Status`` object, from a proxy in between it may be anything.
+        subject: what was asked, such as ``apply Deployment default/hello``; starts the message.
+        headers: of the answer, for ``Retry-After``.
+
+    Source: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
+    """
+    answer = _parse(body)
+    return error_from_status(
+        answer, status=status, subject=subject, retry_after=_seconds((headers or {}).get("Retry-After"))
+    )
+
+
+def error_from_status(
+    answer: Object, *, subject: str, status: int | None = None, retry_after: float | None = None
+) -> KubernetesError:
+    """Turn a ``Status`` object, also one inside a watch, into the exception to raise."""
+    code = status or int(answer.get("code") or 500)
+    reason = str(answer.get("reason") or "")
+    details: Mapping[str, Any] = answer.get("details") or {}
+    told = str(answer.get("message") or reason or "no message")
+    message = f"{subject}: {code} {_shorten(told)}"
+    if retry_after is None and details.get("retryAfterSeconds"):
+        retry_after = float(details["retryAfterSeconds"])
+
+    if code == HTTPStatus.FORBIDDEN:
+        return _forbidden(message, told, details)
+    if code == HTTPStatus.CONFLICT and reason == "AlreadyExists":
+        return AlreadyExists(message, status=code)
+    if code == HTTPStatus.CONFLICT and details.get("kind") == "resourcequotas":  # the server's own race: ask again
+        return KubernetesError(message, status=code, retry_after=retry_after)
+    kind_of_error = _BY_STATUS.get(code, KubernetesError)
+    return kind_of_error(message, status=code, retry_after=retry_after)
+
+
+def _forbidden(message: str, told: str, details: Mapping[str, Any]) -> KubernetesError:
+    causes = {cause.get("reason") for cause in details.get("causes") or ()}
+    if "NamespaceTerminating" in causes or "because it is being terminated" in told:
+        return Forbidden(message, terminating=True)
+    if "exceeded quota" in told or "failed quota" in told:
+        return Forbidden(message, quota=True)
+    if _DENIED_BY_ADMISSION.search(told):
+        return Rejected(message, status=403)
+    return Forbidden(message)
+
+
+def _parse(body: bytes) -> Object:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {"message": body[:_MESSAGE_LIMIT].decode(errors="replace").strip()}
+    return answer if isinstance(answer, dict) else {"message": str(answer)}
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a ``Retry-After`` in seconds, the only form that Kubernetes sends."""
+    return float(retry_after) if retry_after and retry_after.strip().isdigit() else None
+
+
+def _shorten(message: str) -> str:
+    """Keep both ends: the object and field come first, the broken rule comes last, the value quoted between."""
+    if len(message) <= _MESSAGE_LIMIT:
+        return message
+    half = _MESSAGE_LIMIT // 2
+    return f"{message[:half]} ... {message[-half:]}"
