@@ -56,13 +56,14 @@ class Engine:
             What it printed.
 
         Raises:
-            RuntimeError: with what it printed as an error.
+            RuntimeError: with the end of what it printed as an error.
         """
         done = subprocess.run(
             [self.client, *args], input=data, capture_output=True, check=False, timeout=timeout, env=self.environment
         )
         if done.returncode:
-            raise RuntimeError(f"docker {' '.join(args[:3])}: {done.stderr.decode(errors='replace').strip()}")
+            said = done.stderr.decode(errors="replace").strip()
+            raise RuntimeError(f"docker {' '.join(args)}: {said[-4000:]}")
         return done.stdout.decode()
 
     def has_image(self, name: str) -> bool:

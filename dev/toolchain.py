@@ -87,6 +87,15 @@ TOOLS: Mapping[str, Tool] = {
     "kubeadm": _kubernetes("kubeadm"),
     "kubelet": _kubernetes("kubelet"),
     "kube-proxy": _kubernetes("kube-proxy"),
+    "coredns": Tool(".", "coredns", "github.com/coredns/coredns"),
+    "node-cni": Tool("./cni", "node"),
+    "pause": Tool("./pause", "node"),
+    "metrics-server": Tool(
+        "sigs.k8s.io/metrics-server/cmd/metrics-server",
+        "metrics-server",
+        "sigs.k8s.io/metrics-server",
+        "-X k8s.io/client-go/pkg/version.gitVersion={version}",
+    ),
 }
 
 
