@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dev.progress import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -130,9 +132,9 @@ def ensure_engine() -> Engine:
         if why_not := _why_not_ours_to_start():
             raise NoEngineError(f"No Docker engine answers, and {why_not}. Install or start Docker. {INSTEAD}")
         if not _daemon_is_installed():
-            print("==> no Docker engine here: installing Debian's (docker.io, iptables)", flush=True)
+            say("==> no Docker engine here: installing Debian's (docker.io, iptables)")
             _install()
-        print(f"==> no Docker engine answers: starting dockerd (log: {_LOG})", flush=True)
+        say(f"==> no Docker engine answers: starting dockerd (log: {_LOG})")
         _start()
         engine = find_engine()
         if engine is None:
@@ -218,7 +220,7 @@ def install_debootstrap() -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise NoEngineError("Images can neither be pulled nor built here: install debootstrap and run as root")
-    print("==> installing debootstrap", flush=True)
+    say("==> installing debootstrap")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     _apt("update", "-qq", environment=environment)
     _apt("install", "-y", "-qq", "--no-install-recommends", "debootstrap", environment=environment)

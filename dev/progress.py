@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
-
-from dev.toolchain import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SIGN_OF_LIFE = 15.0  # seconds
+
+
+def say(message: str) -> None:
+    """Print one line of progress to standard error, so that standard output keeps the result."""
+    print(message, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev import process
-from dev.progress import step
+from dev.progress import say, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -148,11 +148,6 @@ def cache_folder() -> Path:
     """Where everything that is built or fetched for this project is kept; safe to delete."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "agentservice"
-
-
-def say(message: str) -> None:
-    """Print one line of progress."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def _cached(name: str) -> Path:
