@@ -63,7 +63,7 @@ class KubeClient:
         """Read every object of a kind in one namespace, or in all (None)."""
         found: list[Object] = []
         async for page in self.pages(kind, namespace):
-            found += objects_of(page, kind)
+            found += (typed(item, kind) for item in page["items"] or ())
         return found
 
     async def pages(
@@ -124,7 +124,7 @@ class KubeClient:
             body=intent,
             accept=METADATA_ONLY,
         )
-        return _typed(await self._write(request), kind)
+        return typed(await self._write(request), kind)
 
     async def patch_metadata(self, kind: Kind, namespace: str, name: str, patch: Object, *, manager: str) -> Object:
         """Apply a JSON merge patch, and return the metadata.
@@ -143,7 +143,7 @@ class KubeClient:
             content_type=MERGE_PATCH,
             accept=METADATA_ONLY,
         )
-        return _typed(await self._write(request), kind)
+        return typed(await self._write(request), kind)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete in the background if the object still has that uid; gone or another uid counts as done."""
@@ -166,7 +166,7 @@ class KubeClient:
             "get", kind.kind, "GET", kind.path(namespace, name), name=f"{namespace}/{name}", accept=accept
         )
         try:
-            return _typed(await self._read(request), kind)
+            return typed(await self._read(request), kind)
         except NotFound:
             return None
 
@@ -200,13 +200,8 @@ class KubeClient:
         return answer
 
 
-def objects_of(page: Object, kind: Kind) -> list[Object]:
-    """Return the items of a list, with the apiVersion and kind that lists leave out."""
-    return [_typed(item, kind) for item in page.get("items") or ()]
-
-
-def _typed(item: Object, kind: Kind) -> Object:
-    """Name the kind that an answer is about, where the server left it out or put PartialObjectMetadata."""
+def typed(item: Object, kind: Kind) -> Object:
+    """Name the kind that an answer is about, where the server left it out (in lists) or put PartialObjectMetadata."""
     item["apiVersion"] = kind.api_version
     item["kind"] = kind.kind
     return item

@@ -21,7 +21,7 @@ JSON = "application/json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
-# The API server ignores the parameter; without it the client package would encode the body itself, with the slower json.
+# The API server ignores the parameter; without it the client package would encode the body itself, and slower.
 APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
 
 REQUEST_TIMEOUT = 10.0
@@ -68,7 +68,7 @@ async def connect(*, user_agent: str) -> ApiClient:
         client_session_kwargs={"trust_env": any(os.environ.get(name) for name in _PROXY_VARIABLES)},
         connection_pool_maxsize=0,  # watches hold connections for good; the number of other requests is limited here
     )
-    # Python 3.13 refuses authorities that lack some extensions of RFC 5280, as those of older clusters do; Go accepts them.
+    # Python 3.13 refuses authorities without some extensions of RFC 5280; those of older clusters lack them.
     configuration.disable_strict_ssl_verification = True
     if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
         kubeconfig.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # not typed
