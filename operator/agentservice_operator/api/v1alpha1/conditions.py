@@ -24,15 +24,15 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Reasons of conditions: CamelCase words that alerts and scripts may match on."""
 
-    # Ready=True
+    # Ready is True
     AVAILABLE = "Available"
     SCALED_TO_ZERO = "ScaledToZero"
-    # Ready=False, moving
+    # Ready is False and things move
     PROGRESSING = "Progressing"
     ROLLING_OUT = "RollingOut"
     PODS_NOT_READY = "PodsNotReady"
     WAITING_FOR_DELETION = "WaitingForDeletion"
-    # Ready=False, moves when somebody else acts; Stalled after progressDeadlineSeconds
+    # Ready is False until somebody else acts; Stalled after progressDeadlineSeconds
     REFERENCE_NOT_FOUND = "ReferenceNotFound"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CRASH_LOOPING = "CrashLooping"

@@ -1,14 +1,67 @@
 """The AgentService resource: these models are the CRD, the parser and the API reference.
 
 A field is here when it works. Python names are snake_case, the wire names camelCase with upper-case initialisms.
+How the pods run stands in ``workload``, what the operator reports in ``status``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from agentservice_operator.api.markers import Cel, ListMap, exactly_one_of, matching, member_of
+from agentservice_operator.api.v1alpha1.base import (
+    Annotations,
+    ApiModel,
+    ConfigMapKeyRef,
+    DnsLabel,
+    Labels,
+    LocalObjectReference,
+    SecretKeyRef,
+)
+from agentservice_operator.api.v1alpha1.workload import (
+    Autoscaling,
+    EnvVar,
+    EnvVarSource,
+    ResourceRequirements,
+    Rollout,
+    Runtime,
+)
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "VERSION",
+    "Access",
+    "Agent",
+    "AgentService",
+    "AgentServiceSpec",
+    "AnthropicModel",
+    "ApiKeys",
+    "ApiModel",
+    "Autoscaling",
+    "ConfigMapKeyRef",
+    "Credentials",
+    "EnvVar",
+    "EnvVarSource",
+    "Exposure",
+    "InheritedMetadata",
+    "LocalObjectReference",
+    "Model",
+    "ObjectMeta",
+    "Observability",
+    "ResourceRequirements",
+    "Rollout",
+    "Runtime",
+    "SecretKeyRef",
+    "ServiceExposure",
+    "State",
+    "SystemPromptSource",
+]
 
 GROUP = "agentservice.dev"
 VERSION = "v1alpha1"
@@ -16,159 +69,211 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "AgentService"
 PLURAL = "agentservices"
 
-
-class ApiModel(BaseModel):
-    """Base of every API type: immutable, read by wire name, tolerant of fields that a newer CRD added."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class ConfigMapKeyRef(ApiModel):
-    name: str
-    key: str
-
-
-class SecretKeyRef(ApiModel):
-    name: str
-    key: str
+BaseUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    matching(
+        r"^https?://([-A-Za-z0-9._]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[-A-Za-z0-9._~%/]*)?$",
+        "baseURL must be an http or https URL of host, port and path only: credentials belong into a Secret",
+    ),
+]
 
 
 class Credentials(ApiModel):
+    """The key that a provider asks for."""
+
     secret_key_ref: SecretKeyRef
+    """Key of a Secret that holds the provider's API key and nothing else. A new value is used without a restart."""
 
 
 class AnthropicModel(ApiModel):
-    model: str
-    base_url: Annotated[str | None, Field(alias="baseURL")] = None
+    """A model on the Anthropic Messages API."""
+
+    model: Annotated[str, Field(min_length=1, max_length=128, pattern="^[!-~]+$")]
+    """Identifier of the model, as the provider names it."""
+    base_url: Annotated[BaseUrl | None, Field(alias="baseURL")] = None
+    """Address of a gateway that speaks the Messages API. Absent: the provider's own."""
     credentials: Credentials
+    """The provider's API key."""
 
 
 class Model(ApiModel):
-    name: str
+    """A model under a handle that agents use."""
+
+    name: DnsLabel
+    """Handle of the model, unique in the AgentService."""
     provider: Literal["Anthropic", "Echo"]
+    """Who answers. Echo repeats the question without a key, and says so: for demonstrations and tests."""
     anthropic: AnthropicModel | None = None
+    """The model, with provider Anthropic."""
     max_tokens: Annotated[int, Field(ge=1, le=200_000)] = 4096
+    """Most tokens of one answer."""
     first_token_timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 20
+    """How long the first token may take before the call counts as failed."""
     retries: Annotated[int, Field(ge=0, le=5)] = 1
+    """Further tries after a call that failed before its first token."""
+
+    rules: ClassVar = member_of("provider", {"Anthropic": "anthropic"})
 
 
 class SystemPromptSource(ApiModel):
+    """Where a system prompt comes from."""
+
     config_map_key_ref: ConfigMapKeyRef
+    """Key of a ConfigMap. A new value is rolled out."""
 
 
 class Agent(ApiModel):
-    name: str
-    description: str | None = None
-    system_prompt: str | None = None
+    """An agent: a system prompt on a model."""
+
+    name: DnsLabel
+    """Name of the agent, unique in the AgentService; callers choose it by this name."""
+    description: Annotated[str | None, Field(min_length=1, max_length=1024)] = None
+    """What the agent is for, as callers see it."""
+    system_prompt: Annotated[str | None, Field(min_length=1, max_length=32_768)] = None
+    """Instructions that every conversation begins with."""
     system_prompt_from: SystemPromptSource | None = None
-    model: str | None = None
+    """Reference to the instructions."""
+    model: DnsLabel | None = None
+    """Handle out of spec.models. Absent: the default model."""
 
-
-class EnvVarSource(ApiModel):
-    secret_key_ref: SecretKeyRef | None = None
-    config_map_key_ref: ConfigMapKeyRef | None = None
-
-
-class EnvVar(ApiModel):
-    name: str
-    value: str | None = None
-    value_from: EnvVarSource | None = None
-
-
-class LocalObjectReference(ApiModel):
-    name: str
-
-
-class ResourceRequirements(ApiModel):
-    requests: dict[str, int | str] = {}
-    limits: dict[str, int | str] = {}
-
-
-class Rollout(ApiModel):
-    max_surge: int | str = 1
-    max_unavailable: int | str = 0
-    progress_deadline_seconds: int = 300
-
-
-class Runtime(ApiModel):
-    image: str | None = None
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[LocalObjectReference] = []
-    resources: ResourceRequirements | None = None
-    env: list[EnvVar] = []
-    node_selector: dict[str, str] = {}
-    tolerations: list[dict[str, Any]] = []
-    affinity: dict[str, Any] = {}
-    topology_spread_constraints: list[dict[str, Any]] = []
-    priority_class_name: str | None = None
-    pod_labels: dict[str, str] = {}
-    pod_annotations: dict[str, str] = {}
-    max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 256
-    max_queued_requests: Annotated[int, Field(ge=0, le=10_000)] = 256
-    lame_duck_seconds: Annotated[int, Field(ge=0, le=60)] = 5
-    drain_seconds: Annotated[int | None, Field(ge=0, le=3600)] = None
-    rollout: Rollout = Rollout()
-    revision_history_limit: int = 3
-
-
-class Autoscaling(ApiModel):
-    min_replicas: int = 1
-    max_replicas: int
-    target_cpu_utilization_percentage: Annotated[int | None, Field(alias="targetCPUUtilizationPercentage")] = None
-    target_memory_utilization_percentage: int | None = None
-    metrics: list[dict[str, Any]] = []
-    behavior: dict[str, Any] = {}
+    rules: ClassVar = (exactly_one_of("systemPrompt", "systemPromptFrom"),)
 
 
 class State(ApiModel):
+    """Where conversations are kept."""
+
     backend: Literal["Ephemeral"] = "Ephemeral"
+    """Ephemeral: in each pod, lost when the pod goes."""
 
 
 class ApiKeys(ApiModel):
+    """Keys that callers identify themselves with."""
+
     source: Literal["Generated"] = "Generated"
+    """Generated: the operator makes the Secret NAME-api-keys, once, with the key `default`."""
 
 
 class Access(ApiModel):
+    """Who may call the agents."""
+
     api_keys: ApiKeys = ApiKeys()
+    """Keys that callers identify themselves with."""
 
 
 class ServiceExposure(ApiModel):
+    """The Service in front of the pods."""
+
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Type of the Service."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 80
-    annotations: dict[str, str] = {}
+    """Port of the Service."""
+    annotations: Annotations = {}
+    """Further annotations of the Service, such as a cloud's load balancer reads."""
 
 
 class Exposure(ApiModel):
+    """How callers reach the agents."""
+
     service: ServiceExposure = ServiceExposure()
+    """The Service in front of the pods."""
 
 
 class Observability(ApiModel):
+    """What the pods tell about themselves."""
+
     log_level: Literal["Debug", "Info", "Warning", "Error"] = "Info"
+    """Least severe log records that are written."""
 
 
 class InheritedMetadata(ApiModel):
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    """Labels and annotations that every child gets."""
+
+    labels: Labels = {}
+    """Labels of every child, pods included."""
+    annotations: Annotations = {}
+    """Annotations of every child, pods excluded: a change of them rolls nothing."""
 
 
 class AgentServiceSpec(ApiModel):
+    """What is wanted: models, agents on them, and how they are served."""
+
     paused: bool = False
+    """The operator leaves all children as they are; agents keep running. Same as the annotation
+    `agentservice.dev/paused: "true"`."""
     inherited_metadata: InheritedMetadata = InheritedMetadata()
-    models: list[Model]
-    default_model: str | None = None
-    agents: list[Agent]
-    default_agent: str | None = None
+    """Labels and annotations that every child gets."""
+    models: Annotated[list[Model], Field(min_length=1, max_length=16), ListMap("name")]
+    """Models under the handles that agents use. Their order means nothing."""
+    default_model: DnsLabel | None = None
+    """Handle of the model of agents that name none. Needed where there are several models."""
+    agents: Annotated[list[Agent], Field(min_length=1, max_length=16), ListMap("name")]
+    """Agents that the service serves. Their order means nothing."""
+    default_agent: DnsLabel | None = None
+    """Name of the agent that answers callers who name none. Needed where there are several agents."""
     request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
+    """How long a whole request may take before the answer is 504."""
     runtime: Runtime = Runtime()
-    replicas: int | None = None
+    """The serving pods."""
+    replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Number of pods; 0 stops the service. Absent: 1 at creation, then left to whoever scales the Deployment."""
     autoscaling: Autoscaling | None = None
+    """Scale the pods by their load. Excludes replicas."""
     state: State = State()
+    """Where conversations are kept."""
     access: Access = Access()
+    """Who may call the agents."""
     exposure: Exposure = Exposure()
+    """How callers reach the agents."""
     observability: Observability = Observability()
+    """What the pods tell about themselves."""
+
+    rules: ClassVar = (
+        Cel(
+            "!has(self.replicas) || !has(self.autoscaling)",
+            "replicas and autoscaling exclude each other: change autoscaling.minReplicas and maxReplicas, or remove it",
+            lambda spec: spec.replicas is None or spec.autoscaling is None,
+            ".replicas",
+            "FieldValueForbidden",
+        ),
+        Cel(
+            "size(self.models) == 1 || has(self.defaultModel)",
+            "defaultModel is needed where there are several models: set it to the name of one",
+            lambda spec: len(spec.models) == 1 or spec.default_model is not None,
+            ".defaultModel",
+            "FieldValueRequired",
+        ),
+        Cel(
+            "!has(self.defaultModel) || self.models.exists(model, model.name == self.defaultModel)",
+            "defaultModel must be the name of one of the models",
+            lambda spec: spec.default_model is None or spec.default_model in {model.name for model in spec.models},
+            ".defaultModel",
+        ),
+        Cel(
+            "self.agents.all(agent, !has(agent.model) || self.models.exists(model, model.name == agent.model))",
+            "the model of every agent must be the name of one of the models",
+            lambda spec: {agent.model for agent in spec.agents if agent.model} <= {model.name for model in spec.models},
+            ".agents",
+        ),
+        Cel(
+            "size(self.agents) == 1 || has(self.defaultAgent)",
+            "defaultAgent is needed where there are several agents: set it to the name of one",
+            lambda spec: len(spec.agents) == 1 or spec.default_agent is not None,
+            ".defaultAgent",
+            "FieldValueRequired",
+        ),
+        Cel(
+            "!has(self.defaultAgent) || self.agents.exists(agent, agent.name == self.defaultAgent)",
+            "defaultAgent must be the name of one of the agents",
+            lambda spec: spec.default_agent is None or spec.default_agent in {agent.name for agent in spec.agents},
+            ".defaultAgent",
+        ),
+    )
 
 
 class ObjectMeta(ApiModel):
+    """What the operator reads of an object's metadata; the API server defines and checks it."""
+
     name: str
     namespace: str
     uid: str = ""
@@ -178,6 +283,24 @@ class ObjectMeta(ApiModel):
     deletion_timestamp: str | None = None
 
 
+_NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+
 class AgentService(ApiModel):
+    """A service that serves one or several AI agents."""
+
     metadata: ObjectMeta
     spec: AgentServiceSpec
+
+    rules: ClassVar = (
+        Cel(
+            f"size(self.metadata.name) <= 50 && self.metadata.name.matches('{_NAME}')",
+            "metadata.name must be at most 50 lower-case letters, digits and '-', from a letter to a letter or digit",
+            lambda service: len(service.metadata.name) <= 50 and re.fullmatch(_NAME, service.metadata.name) is not None,  # noqa: PLR2004 - the rule's own figure
+        ),
+        Cel(
+            "!self.metadata.name.endsWith('-worker')",
+            "metadata.name must not end in -worker: such names belong to the workers of other AgentServices",
+            lambda service: not service.metadata.name.endswith("-worker"),
+        ),
+    )
