@@ -6,11 +6,11 @@ Pydantic. Fields are snake_case on the wire too: nobody writes this file by hand
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Grows when an older runtime could misread a newer file; additive fields do not need it."""
 
 CONFIG_PATH = "/etc/agentservice/config.json"

@@ -103,10 +103,14 @@ def _owned(value: Any, fields: Object, others: list[Object]) -> Any:
 
 def _owned_map(live: Object, fields: Object, others: list[Object]) -> Object:
     return {
-        name[2:]: _owned(live[name[2:]], child, [other[name] for other in others if name in other])
+        name[2:]: _owned(live[name[2:]], child, _below(others, name) if others else others)
         for name, child in fields.items()
         if name[:2] == "f:" and name[2:] in live
     }
+
+
+def _below(others: list[Object], name: str) -> list[Object]:
+    return [other[name] for other in others if name in other]
 
 
 def _owned_list(live: list[Any], fields: Object, others: list[Object]) -> list[Any]:
@@ -128,6 +132,6 @@ def _owned_list(live: list[Any], fields: Object, others: list[Object]) -> list[A
         for keys, names in items.items():
             found = names.get(tuple(item.get(key) for key in keys))
             if found is not None:
-                result.append(_owned(item, fields[found], [other[found] for other in others if found in other]))
+                result.append(_owned(item, fields[found], _below(others, found)))
                 break
     return result

@@ -13,6 +13,11 @@ from agentservice_operator.engine.kinds import Kind
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
 
+FIELD_MANAGER = "agentservice-operator"
+"""Owner of every field that the builders set."""
+REPLICAS_FIELD_MANAGER = "agentservice-operator-replicas"
+"""Holds a Deployment's replica count while nobody else does: dropping an owned field would reset it to 1."""
+
 
 class KubernetesError(Exception):
     """The API server did not do what it was asked; try again later."""
@@ -37,7 +42,7 @@ class Rejected(KubernetesError):  # noqa: N818 - the API's own word
 
 
 class Forbidden(KubernetesError):  # noqa: N818 - the API's own word
-    """403 that may pass: missing RBAC, exhausted quota, a namespace that terminates. See ``quota`` and ``terminating``."""
+    """403 that may pass: missing RBAC, exhausted quota (``quota``), a namespace that ends (``terminating``)."""
 
     def __init__(self, message: str, *, quota: bool = False, terminating: bool = False) -> None:
         super().__init__(message, status=403)
@@ -58,8 +63,8 @@ class Kubernetes(Protocol):
     async def get_metadata(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Only apiVersion, kind and metadata (PartialObjectMetadata): no secret value travels."""
 
-    async def list(self, kind: Kind, namespace: str | None) -> list[Object]:
-        """Every object of a kind, in pages, in one namespace or all."""
+    async def list(self, kind: Kind, namespace: str | None, *, label_selector: str | None = None) -> list[Object]:
+        """Every object of a kind that the selector matches, in pages, in one namespace or all."""
 
     async def apply(self, kind: Kind, intent: Object, *, manager: str, force: bool = True) -> Object:
         """Server-side apply; returns the live object."""

@@ -59,15 +59,15 @@ class KubeClient:
         """Read apiVersion, kind and metadata only: no secret value travels."""
         return await self._get(kind, namespace, name, accept=METADATA_ONLY)
 
-    async def list(self, kind: Kind, namespace: str | None) -> list[Object]:
-        """Read every object of a kind in one namespace, or in all (None)."""
+    async def list(self, kind: Kind, namespace: str | None, *, label_selector: str | None = None) -> list[Object]:
+        """Read every object of a kind that the selector matches, in one namespace or in all (None)."""
         found: list[Object] = []
-        async for page in self.pages(kind, namespace):
+        async for page in self.pages(kind, namespace, label_selector=label_selector):
             found += (typed(item, kind) for item in page["items"] or ())
         return found
 
     async def pages(
-        self, kind: Kind, namespace: str | None, *, label_selector: str = "", metadata_only: bool = False
+        self, kind: Kind, namespace: str | None, *, label_selector: str | None = None, metadata_only: bool = False
     ) -> AsyncIterator[Object]:
         """Read a list page by page, all of one moment: each is a List object with ``items`` and ``metadata``.
 

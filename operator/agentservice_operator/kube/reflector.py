@@ -50,6 +50,7 @@ class Reflector:
         sink: where it goes.
         label_selector: as in a query, such as ``app.kubernetes.io/managed-by=agentservice-operator``.
         metadata_only: ask for apiVersion, kind and metadata only.
+        watch: False lists only, for a kind that somebody else watches for the sink.
         relist_every: seconds between two lists, at most.
         stalled_after: seconds without a byte after which a watch is given up.
         ask_absent_every: seconds between the questions for a kind that the API server lacks.
@@ -62,8 +63,9 @@ class Reflector:
         namespaces: Sequence[str] | None,
         sink: Sink,
         *,
-        label_selector: str = "",
+        label_selector: str | None = None,
         metadata_only: bool = False,
+        watch: bool = True,
         relist_every: float = RELIST_EVERY,
         stalled_after: float = STALLED_AFTER,
         ask_absent_every: float = ASK_ABSENT_EVERY,
@@ -75,6 +77,7 @@ class Reflector:
         self._sink = sink
         self._label_selector = label_selector
         self._metadata_only = metadata_only
+        self._watches = watch
         self._relist_every = relist_every
         self._stalled_after = stalled_after
         self._ask_absent_every = ask_absent_every
@@ -96,7 +99,10 @@ class Reflector:
             relist_at = time.monotonic() + self._relist_every * _spread(5 / 6, 1)
             try:
                 await self._list(scope)
-                await self._watch_until(scope, relist_at)
+                if self._watches:
+                    await self._watch_until(scope, relist_at)
+                else:
+                    await asyncio.sleep(relist_at - time.monotonic())
             except NotFound:
                 self._sink.replace((), scope.version, scope.namespace)
                 self._heard(scope, listed=True)

@@ -1,0 +1,53 @@
+# One virtual environment, made from the locked requirements; everything else is a target on top of it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := operator agent_runtime dev tests
+
+.PHONY: help demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e check generate lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+$(READY): requirements/dev.txt pyproject.toml
+	@echo "== virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.13"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## From nothing to an agent's answer on a kind cluster
+	@$(BIN)/python -m dev.demo up
+
+demo-down: $(READY) ## Remove all that the demo made
+	@$(BIN)/python -m dev.demo down
+
+test: $(READY) ## Every tier that this machine can run
+	@$(BIN)/python -m dev.test
+
+test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) ## One tier
+	@$(BIN)/python -m dev.test $*
+
+check: $(READY) ## Lint, types, imports, spelling, generated files fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python -m dev.generate --check
+
+generate: $(READY) ## Rewrite the generated files
+	$(BIN)/python -m dev.generate
+
+lock: $(READY) ## Resolve the newest dependencies into requirements/
+	@for extras in "operator" "runtime" "operator runtime dev"; do \
+	  name=$${extras##* }; \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-annotate --no-header $${extras:+$$(printf -- '--extra %s ' $$extras)} pyproject.toml -o requirements/$$name.txt; \
+	done
+
+clean: ## Remove the virtual environment and caches inside the repository
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,251 @@
+"""What the operator remembers of the cluster: small projections, filled by watches and by the answers to own writes.
+
+An event older than what is known is dropped, and one that changes nothing that matters wakes nobody; so an own write,
+put here when its answer came, is not worked on a second time when the watch repeats it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from agentservice_operator.builders.labels import SERVICE_LABEL
+from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Kind, ServiceKey
+from agentservice_operator.engine.ownership import digest, owned, owns
+from agentservice_operator.engine.ports import FIELD_MANAGER, Object
+from agentservice_operator.engine.queue import Priority
+from agentservice_operator.status.observed import (
+    AutoscalerFacts,
+    DeploymentFacts,
+    PodFacts,
+    autoscaler_facts,
+    deployment_facts,
+    pod_facts,
+)
+
+Wake = Callable[[ServiceKey, Priority], None]
+
+
+class Remembered(Protocol):
+    """What a cache needs to know of its entries; equality must ignore the resourceVersion."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+    @property
+    def service(self) -> ServiceKey: ...
+
+
+T = TypeVar("T", bound=Remembered)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A live child."""
+
+    namespace: str
+    name: str
+    uid: str
+    service: ServiceKey
+    controller_uid: str | None
+    deleting: bool
+    created: str
+    intent_digest: str
+    """Digest of the fields that our field manager owns, with their live values."""
+    owns_replicas: bool
+    facts: DeploymentFacts | AutoscalerFacts | None
+    resource_version: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A live pod of an AgentService."""
+
+    namespace: str
+    service: ServiceKey
+    facts: PodFacts
+    resource_version: str = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return self.facts.name
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An AgentService as the API server holds it."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    deleting: bool
+    raw: Object = field(compare=False)
+    annotations: dict[str, str]
+    status: Object
+    resource_version: str = field(compare=False)
+
+    @property
+    def service(self) -> ServiceKey:
+        """Its own key."""
+        return ServiceKey(self.namespace, self.name)
+
+
+_FACTS: dict[Kind, Callable[[Object], DeploymentFacts | AutoscalerFacts]] = {
+    DEPLOYMENT: deployment_facts,
+    HORIZONTAL_POD_AUTOSCALER: autoscaler_facts,
+}
+
+
+def child_projection(kind: Kind) -> Callable[[Object], Child]:
+    """How to remember a child of this kind."""
+    facts = _FACTS.get(kind)
+
+    def project(item: Object) -> Child:
+        meta = item["metadata"]
+        live = {"apiVersion": kind.api_version, "kind": kind.kind, **item}  # items of a list come without them
+        return Child(
+            namespace=meta["namespace"],
+            name=meta["name"],
+            uid=meta["uid"],
+            service=_service_of(item),
+            controller_uid=controller_uid(item),
+            deleting="deletionTimestamp" in meta,
+            created=meta["creationTimestamp"],
+            intent_digest=digest(owned(live, FIELD_MANAGER)),
+            owns_replicas=kind is DEPLOYMENT and owns(live, FIELD_MANAGER, ("spec", "replicas")),
+            facts=facts(item) if facts else None,
+            resource_version=meta["resourceVersion"],
+        )
+
+    return project
+
+
+def pod_projection(item: Object) -> Pod:
+    """How to remember a pod."""
+    meta = item["metadata"]
+    return Pod(meta["namespace"], _service_of(item), pod_facts(item), meta["resourceVersion"])
+
+
+def service_projection(item: Object) -> Service:
+    """How to remember an AgentService."""
+    meta = item["metadata"]
+    return Service(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=meta.get("generation", 1),
+        deleting="deletionTimestamp" in meta,
+        raw=item,
+        annotations=dict(meta.get("annotations") or {}),
+        status=item.get("status") or {},
+        resource_version=meta["resourceVersion"],
+    )
+
+
+def controller_uid(item: Object) -> str | None:
+    """The uid of the owner that controls an object, None where nobody does."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+
+
+class Cache(Generic[T]):
+    """One kind's live objects by name, and by the AgentService that they belong to. A ``ports.Sink``."""
+
+    def __init__(self, project: Callable[[Object], T], wake: Wake) -> None:
+        self._project = project
+        self._wake = wake
+        self._entries: dict[tuple[str, str], T] = {}
+        self._by_service: defaultdict[ServiceKey, set[tuple[str, str]]] = defaultdict(set)
+        self._filled = False
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._entries.values()))
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """The entry of that name, None where none is known."""
+        return self._entries.get((namespace, name))
+
+    def of(self, service: ServiceKey) -> list[T]:
+        """Everything that carries the label of an AgentService."""
+        return [self._entries[key] for key in sorted(self._by_service.get(service, ()))]
+
+    def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
+        """Take over a list; entries that it lacks are gone, unless they are newer than the list."""
+        priority = Priority.CHANGE if self._filled else Priority.STARTUP
+        listed = set()
+        for item in objects:
+            listed.add((item["metadata"]["namespace"], item["metadata"]["name"]))
+            self._put(item, priority)
+        for key, entry in list(self._entries.items()):
+            if key in listed or (namespace is not None and key[0] != namespace):
+                continue
+            if int(entry.resource_version) <= int(resource_version):
+                self._drop(key)
+                self._wake(entry.service, Priority.CHANGE)
+        self._filled = True
+
+    def put(self, item: Object) -> None:
+        """Take over an event."""
+        self._put(item, Priority.CHANGE)
+
+    def put_own(self, item: Object) -> T:
+        """Take over the answer to a write of ours: it wakes nobody, and neither will the watch's echo of it."""
+        return self._put(item, None)
+
+    def remove(self, item: Object) -> None:
+        """Take over a deletion, unless the entry is newer (deleted and made again)."""
+        key = (item["metadata"]["namespace"], item["metadata"]["name"])
+        entry = self._entries.get(key)
+        if entry is None or int(entry.resource_version) > int(item["metadata"]["resourceVersion"]):
+            return
+        self._drop(key)
+        self._wake(entry.service, Priority.CHANGE)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop an entry that a live read showed to be gone."""
+        self._drop((namespace, name))
+
+    def _put(self, item: Object, priority: Priority | None) -> T:
+        entry = self._project(item)
+        key = (entry.namespace, entry.name)
+        known = self._entries.get(key)
+        if known is not None and int(known.resource_version) >= int(entry.resource_version):
+            return known
+        self._entries[key] = entry
+        if known is not None and known.service != entry.service:
+            self._by_service[known.service].discard(key)
+        self._by_service[entry.service].add(key)
+        if priority is not None and known != entry:
+            self._wake(entry.service, priority)
+            if known is not None and known.service != entry.service:
+                self._wake(known.service, priority)
+        return entry
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            names = self._by_service[entry.service]
+            names.discard(key)
+            if not names:
+                del self._by_service[entry.service]
+
+
+class Caches:
+    """Every cache of the operator."""
+
+    def __init__(self, kinds: Iterable[Kind], wake: Wake) -> None:
+        self.services: Cache[Service] = Cache(service_projection, wake)
+        self.pods: Cache[Pod] = Cache(pod_projection, wake)
+        self.children: dict[Kind, Cache[Child]] = {kind: Cache(child_projection(kind), wake) for kind in kinds}
+
+
+def _service_of(item: Object) -> ServiceKey:
+    meta = item["metadata"]
+    return ServiceKey(meta["namespace"], (meta.get("labels") or {}).get(SERVICE_LABEL, ""))

@@ -1,0 +1,281 @@
+"""Bringing one child to its desired state: skip, adopt or refuse, hand over replicas, apply, prune."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from agentservice_operator.api.v1alpha1.conditions import Reason
+from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, REPLICA_SET_SELECTOR, SERVICE_LABEL
+from agentservice_operator.engine.cache import Cache, Caches, Child, Service, controller_uid
+from agentservice_operator.engine.kinds import (
+    AGENT_SERVICE,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    REPLICA_SET,
+    SECRET,
+    Kind,
+    ServiceKey,
+)
+from agentservice_operator.engine.ownership import digest
+from agentservice_operator.engine.ports import (
+    FIELD_MANAGER,
+    REPLICAS_FIELD_MANAGER,
+    AlreadyExists,
+    Kubernetes,
+    Object,
+)
+from agentservice_operator.status.observed import DeploymentFacts
+from agentservice_operator.status.problems import Problem
+from agentservice_operator.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+API_KEY_PREFIX = "asv_"
+"""Makes a leaked key recognisable to secret scanners."""
+DEFAULT_CLIENT = "default"
+
+
+class Blocked(Exception):  # noqa: N818 - a state of the cluster, not an error of ours
+    """A child cannot be brought to its desired state now; the problem says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class OwnerGone(Exception):  # noqa: N818 - a state of the cluster, not an error of ours
+    """The AgentService no longer exists, although its deletion has not been seen yet: nothing may be created for it."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of one AgentService between reconciles; losing it costs reads, never correctness."""
+
+    replicas: int | None = None
+    """The Deployment's last live replica count."""
+    equivalent: dict[str, str] = field(default_factory=dict)
+    """By digest of an applied intent: the digest that the server made of it, where it stores values in another form."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasPolicy:
+    """Bounds of the count that a Deployment keeps when nobody states one."""
+
+    minimum: int
+    maximum: int | None
+
+    def clamp(self, count: int) -> int:
+        """The nearest allowed count."""
+        count = max(self.minimum, count)
+        return count if self.maximum is None else min(self.maximum, count)
+
+
+class Children:
+    """The children of every AgentService, through the API server and the caches."""
+
+    def __init__(self, kubernetes: Kubernetes, caches: Caches, metrics: Metrics) -> None:
+        self._kubernetes = kubernetes
+        self._caches = caches
+        self._metrics = metrics
+
+    async def ensure(self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
+        """Make the live child equal to the intent, with no write where it is already.
+
+        Raises:
+            Blocked: Another object holds the name, or an old child is still being deleted.
+            OwnerGone: The AgentService was deleted meanwhile.
+            KubernetesError: The API server refused or could not be reached.
+        """
+        name = intent["metadata"]["name"]
+        cache = self._caches.children[kind]
+        child = cache.get(owner.namespace, name)
+        if child is not None and child.controller_uid == owner.uid and not child.deleting:
+            wanted = digest(intent)
+            if child.intent_digest in (wanted, memory.equivalent.get(wanted)):
+                self._metrics.applied(kind.kind, "skipped")
+                return
+            if kind is DEPLOYMENT:
+                await self._keep_replicas(child, intent, policy)
+            await self._apply(kind, intent, memory)
+            return
+
+        # A label-selected cache that misses an object does not prove that there is none.
+        live = await self._kubernetes.get_metadata(kind, owner.namespace, name)
+        if live is not None:
+            precondition = _adoptable(owner, kind, live)
+            if precondition:
+                intent = {**intent, "metadata": {**intent["metadata"], **precondition}}
+            await self._apply(kind, intent, memory)
+            return
+        cache.forget(owner.namespace, name)
+        await self._require_owner(owner)
+        created = await self._apply(kind, intent, memory)
+        if kind is DEPLOYMENT and "replicas" not in intent["spec"]:
+            await self._restore_replicas(created, owner, memory, policy)
+
+    async def ensure_api_keys(self, owner: Service, intent: Object) -> None:
+        """Create the Secret with a fresh key where there is none; else keep only its metadata as declared.
+
+        The Secret's data is never read and never sent a second time.
+
+        Raises:
+            Blocked: Another object holds the name.
+            OwnerGone: The AgentService was deleted meanwhile.
+            KubernetesError: The API server refused or could not be reached.
+        """
+        name = intent["metadata"]["name"]
+        live = await self._kubernetes.get_metadata(SECRET, owner.namespace, name)
+        if live is None:
+            await self._require_owner(owner)
+            key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+            data = {DEFAULT_CLIENT: b64encode(key.encode()).decode()}
+            try:
+                await self._kubernetes.create(SECRET, {**intent, "data": data}, manager=FIELD_MANAGER)
+            except AlreadyExists:
+                live = await self._kubernetes.get_metadata(SECRET, owner.namespace, name)
+            else:
+                self._metrics.applied(SECRET.kind, "applied")
+                return
+        if live is None:
+            raise OwnerGone
+        _adoptable(owner, SECRET, live)
+        patch = _metadata_patch(intent, live)
+        if not patch:
+            self._metrics.applied(SECRET.kind, "skipped")
+            return
+        patch = {"metadata": {"uid": live["metadata"]["uid"], **patch}}
+        await self._kubernetes.patch_metadata(SECRET, owner.namespace, name, patch, manager=FIELD_MANAGER)
+        self._metrics.applied(SECRET.kind, "applied")
+
+    async def prune(self, owner: Service, keep: set[tuple[Kind, str]]) -> None:
+        """Delete the children that are ours and no longer desired; ConfigMaps have a history of their own."""
+        for kind, cache in self._caches.children.items():
+            if kind is CONFIG_MAP:
+                continue
+            for child in self._owned(cache, owner):
+                if (kind, child.name) not in keep:
+                    await self._delete(kind, child)
+
+    async def prune_config_maps(self, owner: Service, current: str, history: int) -> None:
+        """Delete old configurations beyond the newest ``history``, but none that a ReplicaSet with replicas mounts."""
+        cache = self._caches.children[CONFIG_MAP]
+        old = [child for child in self._owned(cache, owner) if child.name != current]
+        surplus = sorted(old, key=lambda child: (child.created, child.name), reverse=True)[history:]
+        if not surplus:
+            return
+        selector = f"{SERVICE_LABEL}={owner.name},{REPLICA_SET_SELECTOR}"
+        replica_sets = await self._kubernetes.list(REPLICA_SET, owner.namespace, label_selector=selector)
+        mounted = {name for item in replica_sets if item["spec"].get("replicas") for name in _mounted_config_maps(item)}
+        for child in surplus:
+            if child.name not in mounted:
+                await self._delete(CONFIG_MAP, child)
+
+    def _owned(self, cache: Cache[Child], owner: Service) -> list[Child]:
+        mine = cache.of(ServiceKey(owner.namespace, owner.name))
+        return [child for child in mine if child.controller_uid == owner.uid and not child.deleting]
+
+    async def _delete(self, kind: Kind, child: Child) -> None:
+        await self._kubernetes.delete(kind, child.namespace, child.name, uid=child.uid)
+        self._caches.children[kind].forget(child.namespace, child.name)
+        self._metrics.applied(kind.kind, "deleted")
+
+    async def _apply(self, kind: Kind, intent: Object, memory: Memory) -> Child:
+        live = await self._kubernetes.apply(kind, intent, manager=FIELD_MANAGER)
+        child = self._caches.children[kind].put_own(live)
+        wanted = digest(intent)
+        if child.intent_digest != wanted:
+            memory.equivalent[wanted] = child.intent_digest
+        self._metrics.applied(kind.kind, "applied")
+        return child
+
+    async def _require_owner(self, owner: Service) -> None:
+        """A lost DELETED event must not make children that the garbage collector takes away again and again."""
+        live = await self._kubernetes.get_metadata(AGENT_SERVICE, owner.namespace, owner.name)
+        if live is None or live["metadata"]["uid"] != owner.uid or "deletionTimestamp" in live["metadata"]:
+            raise OwnerGone
+
+    async def _keep_replicas(self, child: Child, intent: Object, policy: ReplicasPolicy) -> None:
+        """Before the count is dropped from our intent, another manager takes it: the server would reset it to 1."""
+        if "replicas" in intent["spec"] or not child.owns_replicas or not isinstance(child.facts, DeploymentFacts):
+            return
+        await self._hand_over(child, policy.clamp(child.facts.wanted_replicas))
+
+    async def _restore_replicas(self, created: Child, owner: Service, memory: Memory, policy: ReplicasPolicy) -> None:
+        """A Deployment that is made again comes back with as many pods as it had."""
+        last = memory.replicas if memory.replicas is not None else owner.status.get("replicas") or 1
+        count = policy.clamp(last)
+        if isinstance(created.facts, DeploymentFacts) and created.facts.wanted_replicas != count:
+            await self._hand_over(created, count)
+
+    async def _hand_over(self, child: Child, count: int) -> None:
+        body: dict[str, Any] = {
+            "apiVersion": DEPLOYMENT.api_version,
+            "kind": DEPLOYMENT.kind,
+            "metadata": {"name": child.name, "namespace": child.namespace, "uid": child.uid},
+            "spec": {"replicas": count},
+        }
+        live = await self._kubernetes.apply(DEPLOYMENT, body, manager=REPLICAS_FIELD_MANAGER)
+        self._caches.children[DEPLOYMENT].put_own(live)
+
+
+def _adoptable(owner: Service, kind: Kind, live: Object) -> dict[str, str]:
+    """Decide about an object that holds a child's name; returns preconditions for the apply that takes it.
+
+    Adopted is what carries our labels and has no controller (``--cascade=orphan``, a restored backup).
+    """
+    meta = live["metadata"]
+    controller = controller_uid(live)
+    if controller == owner.uid and "deletionTimestamp" not in meta:
+        return {}
+    labels = meta.get("labels") or {}
+    ours = labels.get(MANAGED_BY_LABEL) == MANAGED_BY and labels.get(SERVICE_LABEL) == owner.name
+    of_an_earlier_owner = ours and any(
+        reference.get("controller")
+        and reference.get("kind") == AGENT_SERVICE.kind
+        and reference.get("name") == owner.name
+        for reference in meta.get("ownerReferences") or ()
+    )
+    if ours and ("deletionTimestamp" in meta or of_an_earlier_owner):
+        message = f"Waiting until the earlier {kind.kind} {meta['name']} is deleted."
+        raise Blocked(Problem(Reason.WAITING_FOR_DELETION, message))
+    if ours and controller is None:
+        return {"resourceVersion": meta["resourceVersion"]}
+    message = (
+        f"A {kind.kind} named {meta['name']} exists and does not belong to this AgentService;"
+        " it was left as it is. Delete or rename it, or rename the AgentService."
+    )
+    raise Blocked(Problem(Reason.NAME_CONFLICT, message, terminal=True))
+
+
+def _metadata_patch(intent: Object, live: Object) -> dict[str, Any]:
+    """What a merge patch must say so that labels, annotations and owner are as declared; empty where they are."""
+    patch: dict[str, Any] = {}
+    for part in ("labels", "annotations"):
+        wanted = intent["metadata"].get(part) or {}
+        present = live["metadata"].get(part) or {}
+        changes: dict[str, str | None] = {key: value for key, value in wanted.items() if present.get(key) != value}
+        changes |= dict.fromkeys(key for key in _our_keys(live, part) if key in present and key not in wanted)
+        if changes:
+            patch[part] = changes
+    if controller_uid(live) is None:
+        others = live["metadata"].get("ownerReferences") or []
+        patch["ownerReferences"] = [*others, *intent["metadata"]["ownerReferences"]]
+    return patch
+
+
+def _our_keys(live: Object, part: str) -> set[str]:
+    """The labels or annotations that we once set, by whatever kind of write."""
+    entries = live["metadata"].get("managedFields") or ()
+    mine = [entry["fieldsV1"] for entry in entries if entry.get("manager") == FIELD_MANAGER and "fieldsV1" in entry]
+    fields = [entry.get("f:metadata", {}).get(f"f:{part}", {}) for entry in mine]
+    return {name.removeprefix("f:") for names in fields for name in names if name.startswith("f:")}
+
+
+def _mounted_config_maps(replica_set: Object) -> list[str]:
+    volumes = replica_set["spec"]["template"]["spec"].get("volumes") or ()
+    return [volume["configMap"]["name"] for volume in volumes if "configMap" in volume]

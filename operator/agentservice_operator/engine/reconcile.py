@@ -1,0 +1,251 @@
+"""One reconcile: look at the whole state of an AgentService, bring its children to what the spec says, report."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+import structlog
+
+from agentservice_operator.api.v1alpha1.conditions import Reason
+from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
+from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.builders.build import build
+from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.engine.cache import Caches, Service
+from agentservice_operator.engine.children import Blocked, Children, Memory, OwnerGone, ReplicasPolicy
+from agentservice_operator.engine.kinds import (
+    CHILDREN,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    KIND_BY_NAME,
+    SECRET,
+    Kind,
+    ServiceKey,
+    Wave,
+)
+from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Rejected
+from agentservice_operator.engine.references import References, Resolved
+from agentservice_operator.engine.report import Reporter
+from agentservice_operator.status.compute import Paused, Situation, compute
+from agentservice_operator.status.observed import REVISION_ANNOTATION, AutoscalerFacts, DeploymentFacts
+from agentservice_operator.status.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+PAUSED_ANNOTATION = "agentservice.dev/paused"
+RECHECK_SECONDS = 100.0
+"""The key Secret is not watched: it is looked at this often, so that a lost one is back within 120 s."""
+_NEEDS_REFERENCES = frozenset({CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER})
+"""While references are unresolved these stay as they are: a running Deployment is never changed to a broken one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a reconcile asks of the queue."""
+
+    requeue_after: float | None = None
+    """Seconds; None where only a change matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """How far the children got."""
+
+    problems: tuple[Problem, ...]
+    revision: str | None
+    resolved: Resolved | None
+    failure: KubernetesError | None = None
+
+
+class Reconciler:
+    """Reconciles AgentServices by key."""
+
+    def __init__(
+        self,
+        *,
+        caches: Caches,
+        children: Children,
+        references: References,
+        reporter: Reporter,
+        runtime_image: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._caches = caches
+        self._children = children
+        self._references = references
+        self._reporter = reporter
+        self._runtime_image = runtime_image
+        self._clock = clock
+        self._memories: dict[ServiceKey, Memory] = {}
+
+    async def __call__(self, key: ServiceKey) -> Result:
+        """Reconcile one AgentService.
+
+        Raises:
+            KubernetesError: The API server refused or could not be reached; the caller tries again with backoff.
+            NotLeader: Another replica writes now.
+        """
+        service = self._caches.services.get(*key)
+        if service is None:
+            self._forget(key)
+            return Result()
+        if service.deleting:
+            return Result()
+        memory = self._memories.setdefault(key, Memory())
+        self._remember(service, memory)
+        try:
+            spec = parse(service.raw)
+        except InvalidSpec as error:
+            applied = _Applied((Problem(Reason.INVALID_SPEC, str(error), terminal=True),), None, None)
+            return await self._report(service, None, applied, paused=None)
+        paused = _paused(service, spec)
+        try:
+            applied = _Applied((), None, None) if paused else await self._apply(service, spec, memory)
+        except OwnerGone:
+            log.info(
+                "the AgentService is gone; waiting for its deletion to be seen", namespace=key.namespace, name=key.name
+            )
+            return Result()
+        result = await self._report(service, spec, applied, paused=paused)
+        if applied.failure is not None:
+            raise applied.failure
+        return result
+
+    def _forget(self, key: ServiceKey) -> None:
+        self._memories.pop(key, None)
+        self._references.forget(key)
+        self._reporter.forget(key)
+
+    def _remember(self, service: Service, memory: Memory) -> None:
+        deployment = self._caches.children[DEPLOYMENT].get(service.namespace, service.name)
+        if (
+            deployment is not None
+            and isinstance(deployment.facts, DeploymentFacts)
+            and deployment.controller_uid == service.uid
+        ):
+            memory.replicas = deployment.facts.wanted_replicas
+
+    async def _apply(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
+        resolved = await self._references.resolve(spec)
+        desired = build(spec, BuildContext(self._runtime_image, resolved.values))
+        keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
+        revision = next(_revision(intent) for intent in desired if intent["kind"] == DEPLOYMENT.kind)
+        policy = _replicas_policy(spec)
+        problems = list(resolved.problems)
+        for wave, intents in groupby(desired, key=lambda intent: CHILDREN[KIND_BY_NAME[intent["kind"]]]):
+            if wave is Wave.WORKLOAD:
+                await self._children.prune(service, keep)
+            ready = [
+                intent for intent in intents if not problems or KIND_BY_NAME[intent["kind"]] not in _NEEDS_REFERENCES
+            ]
+            problem, failure = await self._apply_wave(service, ready, memory, policy)
+            if problem is not None:
+                problems.insert(0, problem)
+            if failure is not None or (problem is not None and problem not in resolved.problems):
+                return _Applied(tuple(problems), revision, resolved, failure)
+        if not problems:
+            config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
+            await self._children.prune_config_maps(service, config_map, spec.spec.runtime.revision_history_limit)
+        return _Applied(tuple(problems), None if problems else revision, resolved)
+
+    async def _apply_wave(
+        self, service: Service, intents: Iterable[Object], memory: Memory, policy: ReplicasPolicy
+    ) -> tuple[Problem | None, KubernetesError | None]:
+        """Apply side by side; the first problem to show to people, and the first failure to try again after."""
+        outcomes = await asyncio.gather(
+            *(self._apply_one(service, intent, memory, policy) for intent in intents), return_exceptions=True
+        )
+        problem: Problem | None = None
+        failure: KubernetesError | None = None
+        for outcome in outcomes:
+            match outcome:
+                case None:
+                    continue
+                case Blocked():
+                    problem = problem or outcome.problem
+                case Rejected():
+                    problem = problem or Problem(
+                        Reason.CHILD_REJECTED, f"The API server refuses a child: {outcome}", terminal=True
+                    )
+                case Forbidden(quota=True):
+                    problem = problem or Problem(
+                        Reason.QUOTA_EXCEEDED, f"The namespace's quota leaves no room: {outcome}"
+                    )
+                    failure = failure or outcome
+                case Conflict():
+                    failure = failure or outcome  # a precondition of ours: look again
+                case KubernetesError():
+                    failure = failure or outcome
+                case _:
+                    raise outcome
+        return problem, failure
+
+    async def _apply_one(self, service: Service, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
+        kind = KIND_BY_NAME[intent["kind"]]
+        if kind is SECRET:
+            await self._children.ensure_api_keys(service, intent)
+        else:
+            await self._children.ensure(service, kind, intent, memory, policy)
+
+    async def _report(
+        self, service: Service, spec: AgentService | None, applied: _Applied, *, paused: Paused | None
+    ) -> Result:
+        current = self._caches.services.get(service.namespace, service.name) or service
+        deployment = self._facts(service, DEPLOYMENT)
+        autoscaler = self._facts(service, HORIZONTAL_POD_AUTOSCALER)
+        key = ServiceKey(service.namespace, service.name)
+        verdict = compute(
+            Situation(
+                namespace=service.namespace,
+                name=service.name,
+                generation=service.generation,
+                spec=spec.spec if spec else None,
+                previous=current.status,
+                revision=applied.revision,
+                problems=applied.problems,
+                has_references=applied.resolved is not None and applied.resolved.any,
+                deployment=deployment if isinstance(deployment, DeploymentFacts) else None,
+                autoscaler=autoscaler if isinstance(autoscaler, AutoscalerFacts) else None,
+                pods=[pod.facts for pod in self._caches.pods.of(key)],
+                paused=paused,
+                now=datetime.now(UTC),
+            )
+        )
+        report_again = await self._reporter.report(current, verdict.status)
+        waits = [
+            RECHECK_SECONDS,
+            verdict.look_again_after,
+            report_again,
+            applied.resolved.look_again_after if applied.resolved else None,
+        ]
+        return Result(requeue_after=min(wait for wait in waits if wait is not None))
+
+    def _facts(self, service: Service, kind: Kind) -> DeploymentFacts | AutoscalerFacts | None:
+        child = self._caches.children[kind].get(service.namespace, service.name)
+        return child.facts if child is not None and child.controller_uid == service.uid and not child.deleting else None
+
+
+def _paused(service: Service, spec: AgentService) -> Paused | None:
+    applied = service.status.get("observedGeneration", -1)
+    if spec.spec.paused:
+        return Paused(Reason.PAUSED_BY_SPEC, applied)
+    if service.annotations.get(PAUSED_ANNOTATION) == "true":
+        return Paused(Reason.PAUSED_BY_ANNOTATION, applied)
+    return None
+
+
+def _replicas_policy(spec: AgentService) -> ReplicasPolicy:
+    autoscaling = spec.spec.autoscaling
+    if autoscaling is None:
+        return ReplicasPolicy(0, None)
+    return ReplicasPolicy(autoscaling.min_replicas, autoscaling.max_replicas)
+
+
+def _revision(deployment: Object) -> str:
+    return str(deployment["spec"]["template"]["metadata"]["annotations"][REVISION_ANNOTATION])

@@ -1,0 +1,191 @@
+"""What specs refer to by name: Secrets (only that they and their keys are there) and ConfigMaps (their values)."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from agentservice_operator.api.v1alpha1.conditions import Reason
+from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.builders.references import references
+from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, ServiceKey
+from agentservice_operator.engine.ports import Kubernetes, Object
+from agentservice_operator.engine.queue import Priority
+from agentservice_operator.status.problems import Problem
+
+FOUND_FOR_SECONDS = 100.0
+"""Secrets are not watched: one that was there is believed to be for so long, so that a lost one shows within 120 s."""
+MISSING_FOR_SECONDS = 5.0
+"""A missing Secret is asked for this often, so that Ready follows its creation within seconds."""
+
+Name = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The outcome of looking everything up."""
+
+    values: dict[tuple[str, str], str]
+    """By (ConfigMap name, key); the empty string where it is missing."""
+    problems: tuple[Problem, ...]
+    any: bool
+    """Whether the spec refers to anything."""
+    look_again_after: float | None
+    """Seconds until a Secret should be looked up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    looked_up: float
+    exists: bool
+    keys: frozenset[str] | None
+    """None where the API server does not tell."""
+
+    def has(self, key: str) -> bool:
+        return self.exists and (self.keys is None or key in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _ConfigMap:
+    resource_version: int
+    values: dict[str, str] | None
+    """None where there is none of that name."""
+
+
+class References:
+    """Looks referenced objects up, and wakes the AgentServices that a changed ConfigMap concerns.
+
+    It is the ``ports.Sink`` of a watch that carries every ConfigMap's metadata; values are read when they are needed.
+    """
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        wake: Callable[[ServiceKey, Priority], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._wake = wake
+        self._clock = clock
+        self._secrets: dict[Name, _Secret] = {}
+        self._config_maps: dict[Name, _ConfigMap] = {}
+        self._users: defaultdict[Name, set[ServiceKey]] = defaultdict(set)
+        self._uses: dict[ServiceKey, frozenset[Name]] = {}
+
+    async def resolve(self, service: AgentService) -> Resolved:
+        """Look up everything that a spec refers to.
+
+        Raises:
+            KubernetesError: The API server could not be asked.
+        """
+        namespace = service.metadata.namespace
+        wanted = references(service)
+        used = {(namespace, name) for name, _ in (*wanted.config_maps, *wanted.secrets)}
+        self._note_use(ServiceKey(namespace, service.metadata.name), frozenset(used))
+        problems: list[Problem] = []
+        values: dict[tuple[str, str], str] = {}
+        for (name, key), purpose in wanted.config_maps.items():
+            found = await self._config_map((namespace, name))
+            if found is None or key not in found:
+                problems.append(_missing("ConfigMap", name, key if found is not None else None, purpose))
+            values[name, key] = (found or {}).get(key, "")
+        all_secrets = True
+        for (name, key), purpose in wanted.secrets.items():
+            secret = await self._secret((namespace, name), key)
+            if not secret.has(key):
+                all_secrets = False
+                problems.append(_missing("Secret", name, key if secret.exists else None, purpose))
+        again = (FOUND_FOR_SECONDS if all_secrets else MISSING_FOR_SECONDS) if wanted.secrets else None
+        return Resolved(values, tuple(problems), bool(wanted.secrets or wanted.config_maps), again)
+
+    def forget(self, key: ServiceKey) -> None:
+        """The AgentService is gone."""
+        self._note_use(key, frozenset())
+
+    def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
+        """A list of the ConfigMaps' metadata."""
+        listed = set()
+        for item in objects:
+            listed.add(_name(item))
+            self.put(item)
+        for name, known in list(self._config_maps.items()):
+            here = namespace is None or name[0] == namespace
+            if (
+                here
+                and name not in listed
+                and known.values is not None
+                and known.resource_version <= int(resource_version)
+            ):
+                self._changed(name)
+
+    def put(self, item: Object) -> None:
+        """A ConfigMap was added or modified."""
+        known = self._config_maps.get(_name(item))
+        if known is not None and int(item["metadata"]["resourceVersion"]) > known.resource_version:
+            self._changed(_name(item))
+
+    def remove(self, item: Object) -> None:
+        """A ConfigMap was deleted."""
+        known = self._config_maps.get(_name(item))
+        if known is not None and known.values is not None:
+            self._changed(_name(item))
+
+    def _changed(self, name: Name) -> None:
+        self._config_maps.pop(name, None)
+        for key in self._users.get(name, ()):
+            self._wake(key, Priority.CHANGE)
+
+    def _note_use(self, key: ServiceKey, names: frozenset[Name]) -> None:
+        for name in self._uses.pop(key, frozenset()) - names:
+            self._users[name].discard(key)
+            if not self._users[name]:
+                del self._users[name]
+                self._config_maps.pop(name, None)
+                self._secrets.pop(name, None)
+        if names:
+            self._uses[key] = names
+        for name in names:
+            self._users[name].add(key)
+
+    async def _config_map(self, name: Name) -> dict[str, str] | None:
+        known = self._config_maps.get(name)
+        if known is None:
+            item = await self._kubernetes.get(CONFIG_MAP, *name)
+            known = (
+                _ConfigMap(int(item["metadata"]["resourceVersion"]), item.get("data") or {})
+                if item
+                else _ConfigMap(0, None)
+            )
+            self._config_maps[name] = known
+        return known.values
+
+    async def _secret(self, name: Name, key: str) -> _Secret:
+        known = self._secrets.get(name)
+        if known is not None:
+            age = self._clock() - known.looked_up
+            if age < (FOUND_FOR_SECONDS if known.has(key) else MISSING_FOR_SECONDS) * 0.9:
+                return known
+        item = await self._kubernetes.get_metadata(SECRET, *name)
+        found = _Secret(self._clock(), item is not None, _data_keys(item) if item else None)
+        self._secrets[name] = found
+        return found
+
+
+def _data_keys(item: Object) -> frozenset[str] | None:
+    """The keys of a Secret, read off its field managers: no value travels. None where nobody is recorded for them."""
+    entries = item["metadata"].get("managedFields") or ()
+    data = [entry.get("fieldsV1", {}).get("f:data") for entry in entries]
+    keys = frozenset(field[2:] for fields in data if fields for field in fields if field.startswith("f:"))
+    return keys or None
+
+
+def _missing(kind: str, name: str, key: str | None, purpose: str) -> Problem:
+    what = f"{kind} {name} has no key {key}" if key is not None else f"{kind} {name} does not exist"
+    return Problem(Reason.REFERENCE_NOT_FOUND, f"{what}; it is needed for {purpose}. Create it in the same namespace.")
+
+
+def _name(item: Object) -> Name:
+    return item["metadata"]["namespace"], item["metadata"]["name"]

@@ -1,0 +1,202 @@
+"""The operator process: puts the parts together, runs them, and ends when one of them cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections import Counter
+
+import structlog
+import uvloop
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.config import ConfigException
+from pydantic import ValidationError
+
+from agentservice_operator.builders.labels import MANAGED_SELECTOR
+from agentservice_operator.engine.cache import Caches
+from agentservice_operator.engine.children import Children
+from agentservice_operator.engine.controller import Controller
+from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, POD, SECRET, ServiceKey
+from agentservice_operator.engine.ports import KubernetesError, NotLeader
+from agentservice_operator.engine.queue import Priority, WorkQueue
+from agentservice_operator.engine.reconcile import Reconciler
+from agentservice_operator.engine.references import References
+from agentservice_operator.engine.report import Reporter
+from agentservice_operator.kopf_app import Handlers, serve
+from agentservice_operator.kube.client import KubeClient
+from agentservice_operator.kube.discovery import available
+from agentservice_operator.kube.lease import LeaderElector
+from agentservice_operator.kube.reflector import Reflector
+from agentservice_operator.kube.transport import connect
+from agentservice_operator.logs import configure_logging
+from agentservice_operator.settings import Settings
+from agentservice_operator.status.compute import reason_of
+from agentservice_operator.telemetry import Health, Metrics, TelemetryServer
+
+log = structlog.get_logger(__name__)
+
+USER_AGENT = "agentservice-operator"
+GAUGES_EVERY_SECONDS = 15.0
+DEFINITION_EVERY_SECONDS = 2.0
+
+
+class Operator:
+    """Everything between kopf's start and its end."""
+
+    def __init__(self, settings: Settings, api_client: ApiClient, metrics: Metrics, health: Health) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._queue: WorkQueue[ServiceKey] = WorkQueue(metrics.queue)
+        self._leads = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self.stopping = asyncio.Event()
+
+        self._client = client = KubeClient(api_client, before_write=self._check, on_request=metrics.requested)
+        # A pod outlives its containers: a restarted one must not take its predecessor's lease for its own.
+        identity = f"{settings.identity}_{secrets.token_hex(4)}"
+        self._elector = LeaderElector(client, settings.namespace, settings.lease_name, identity)
+        namespaces = settings.watch_namespaces or None
+        watched = [kind for kind in CHILDREN if kind is not SECRET]
+        self._caches = Caches(watched, self._wake)
+        references = References(client, self._wake)
+        self._reflectors = [
+            # kopf emits no deletion for what vanished while it did not watch: this list does.
+            Reflector(client, AGENT_SERVICE, namespaces, self._caches.services, watch=False),
+            *(
+                Reflector(client, kind, namespaces, self._caches.children[kind], label_selector=MANAGED_SELECTOR)
+                for kind in watched
+            ),
+            Reflector(client, POD, namespaces, self._caches.pods, label_selector=MANAGED_SELECTOR),
+            Reflector(client, CONFIG_MAP, namespaces, references, metadata_only=True),
+        ]
+        children = Children(client, self._caches, metrics)
+        reconciler = Reconciler(
+            caches=self._caches,
+            children=children,
+            references=references,
+            reporter=Reporter(client, self._caches),
+            runtime_image=settings.runtime_image,
+        )
+        self._controller = Controller(self._queue, reconciler, self._leads, metrics, workers=settings.workers)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the process ends because it cannot go on, not because it was told to."""
+        return self._work is not None and self._work.done() and not self._work.cancelled()
+
+    async def wait_for_definition(self) -> None:
+        """Wait until the API server knows AgentServices: kopf looks for the kind only once."""
+        while True:
+            try:
+                if await available(self._client, [AGENT_SERVICE]):
+                    return
+                log.warning("the CustomResourceDefinition is not installed; waiting", kind=AGENT_SERVICE.plural)
+            except KubernetesError as error:
+                log.warning("the API server does not answer; waiting", error=str(error))
+            await asyncio.sleep(DEFINITION_EVERY_SECONDS)
+
+    def handlers(self) -> Handlers:
+        """What kopf calls."""
+        services = self._caches.services
+        return Handlers(start=self._start, stop=self._stop, changed=services.put, deleted=services.remove)
+
+    async def _start(self) -> None:
+        self._health.ready_when(lambda: all(reflector.synced.is_set() for reflector in self._reflectors))
+        self._work = asyncio.create_task(self._run(), name="operator")
+        self._work.add_done_callback(self._ended)
+
+    async def _stop(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        if not work.cancelled() and work.exception() is not None:
+            log.error("a part of the operator failed; the process ends", exc_info=work.exception())
+        self.stopping.set()
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._count(), name="gauges")
+            for reflector in self._reflectors:
+                tasks.create_task(reflector.run(), name=f"reflector {reflector.kind.plural}")
+            tasks.create_task(self._lead(), name="leader election")
+
+    async def _lead(self) -> None:
+        """Work while the lease is ours; it is released only after the last worker has stopped."""
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+        workers = asyncio.create_task(self._controller.run(), name="workers")
+        election = asyncio.create_task(self._elector.run(self._started, self._lost), name="lease")
+        try:
+            await asyncio.wait((workers, election), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._metrics.leader.set(0)
+            for task in (workers, election):
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        for task in (workers, election):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        raise NotLeader("the lease was lost: what is in flight cannot be recalled, so the process ends")
+
+    def _check(self) -> None:
+        self._elector.check()
+
+    def _started(self) -> None:
+        self._metrics.leader.set(1)
+        self._leads.set()
+
+    def _lost(self) -> None:
+        self._leads.clear()
+
+    async def _count(self) -> None:
+        while True:
+            self._metrics.count_services(Counter(reason_of(service.status) for service in self._caches.services))
+            await asyncio.sleep(GAUGES_EVERY_SECONDS)
+
+    def _wake(self, key: ServiceKey, priority: Priority) -> None:
+        if key.name:
+            self._queue.add(key, priority)
+
+
+async def run(settings: Settings) -> bool:
+    """Run until told to end; False where the process ends because it cannot go on.
+
+    Raises:
+        ConfigException: There is no usable configuration of a cluster.
+        OSError: The telemetry port cannot be bound.
+    """
+    metrics, health = Metrics(), Health()
+    telemetry = TelemetryServer(metrics, health, host=settings.telemetry_host, port=settings.telemetry_port)
+    telemetry.start()
+    heartbeat = asyncio.create_task(health.heartbeat(), name="heartbeat")
+    api_client = await connect(user_agent=USER_AGENT)
+    try:
+        operator = Operator(settings, api_client, metrics, health)
+        await operator.wait_for_definition()
+        await serve(operator.handlers(), namespaces=settings.watch_namespaces, stop=operator.stopping)
+        return not operator.failed
+    finally:
+        await api_client.close()  # type: ignore[no-untyped-call]  # not typed
+        heartbeat.cancel()
+        telemetry.stop()
+
+
+def main() -> None:
+    """Run the operator; the exit code is 0 when it was told to end, 1 when it could not go on, 2 for wrong settings."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"AGENTSERVICE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
+        sys.exit(2)
+    configure_logging(settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            went_well = runner.run(run(settings))
+    except ConfigException as error:
+        log.error("no cluster: set KUBECONFIG or run in a pod", error=str(error))  # noqa: TRY400 - the trace says nothing
+        sys.exit(2)
+    sys.exit(0 if went_well else 1)

@@ -1,0 +1,296 @@
+"""The status of an AgentService as a pure function of what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
+from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
+from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
+from agentservice_operator.status.problems import Problem, pod_problem
+
+Status = dict[str, Any]
+
+DEFAULT_PROGRESS_DEADLINE_SECONDS = 300
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_HTTP_PORT = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Why the operator writes no child."""
+
+    by: Reason
+    applied_generation: int
+    """The generation that was last applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that a status depends on."""
+
+    namespace: str
+    name: str
+    generation: int
+    spec: AgentServiceSpec | None
+    """None where it cannot be understood."""
+    previous: Mapping[str, Any]
+    """The status before this reconcile."""
+    revision: str | None
+    """Revision of the desired pod template, None where it could not be built."""
+    problems: Sequence[Problem]
+    """What stood in the way of this reconcile, the worst first."""
+    has_references: bool
+    deployment: DeploymentFacts | None
+    autoscaler: AutoscalerFacts | None
+    pods: Sequence[PodFacts]
+    paused: Paused | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A status, and when to look again although nothing happened."""
+
+    status: Status
+    look_again_after: float | None
+    """Seconds until a waiting problem becomes a stall; None where only events can change the status."""
+
+
+class _Wanted(NamedTuple):
+    """A condition before it has a time."""
+
+    type: ConditionType
+    true: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    status: bool
+    reason: Reason
+    message: str
+    problem: Problem | None = None
+
+
+def compute(situation: Situation) -> Verdict:
+    """Say how an AgentService is, in conditions that ``kubectl wait``, kstatus, Flux, Helm and people understand."""
+    ready = _ready(situation)
+    previous = _conditions_by_type(situation.previous)
+    stalled, look_again_after = _stalled(situation, ready, previous)
+    generation = situation.paused.applied_generation if situation.paused else situation.generation
+
+    wanted = [_Wanted(ConditionType.READY, ready.status, ready.reason, ready.message)]
+    if not ready.status and not situation.paused:
+        kind = ConditionType.STALLED if stalled else ConditionType.RECONCILING
+        wanted.append(_Wanted(kind, true=True, reason=ready.reason, message=ready.message))
+    wanted += _side_conditions(situation)
+    conditions = [_condition(each, previous.get(each.type), generation, situation.now) for each in wanted]
+    return Verdict(_status(situation, ready, generation, conditions), look_again_after)
+
+
+def reason_of(status: Mapping[str, Any]) -> str:
+    """The Ready condition's reason, ``Unknown`` where there is none."""
+    return str(_conditions_by_type(status).get(ConditionType.READY, {}).get("reason", "Unknown"))
+
+
+def _status(situation: Situation, ready: _Ready, generation: int, conditions: list[dict[str, Any]]) -> Status:
+    deployment = situation.deployment
+    status: Status = {
+        "observedGeneration": generation,
+        "replicas": deployment.replicas if deployment else 0,
+        "readyReplicas": deployment.ready_replicas if deployment else 0,
+        "selector": f"agentservice.dev/service={situation.name},app.kubernetes.io/component=server",
+        "conditions": conditions,
+    }
+    if situation.spec is not None:
+        port = situation.spec.exposure.service.port
+        host = f"{situation.name}.{situation.namespace}.svc"
+        status["address"] = {"url": f"http://{host}" if port == _HTTP_PORT else f"http://{host}:{port}"}
+    elif "address" in situation.previous:
+        status["address"] = situation.previous["address"]
+    update = situation.revision or situation.previous.get("updateRevision")
+    current = update if ready.status and not situation.paused else situation.previous.get("currentRevision")
+    if current:
+        status["currentRevision"] = current
+    if update:
+        status["updateRevision"] = update
+    return status
+
+
+def _ready(situation: Situation) -> _Ready:
+    if situation.problems and not situation.paused:
+        problem = situation.problems[0]
+        return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
+    deployment = situation.deployment
+    if deployment is None:
+        if situation.paused:
+            return _Ready(
+                status=False, reason=situation.paused.by, message="Paused before a Deployment was made; nothing serves."
+            )
+        return _Ready(status=False, reason=Reason.PROGRESSING, message="The Deployment is being created.")
+    if deployment.observed_generation < deployment.generation:
+        return _while_unobserved(situation, deployment)
+    if deployment.wanted_replicas == 0:
+        if deployment.replicas == 0:
+            return _Ready(status=True, reason=Reason.SCALED_TO_ZERO, message="Scaled to zero replicas, as asked.")
+        return _Ready(
+            status=False,
+            reason=Reason.PROGRESSING,
+            message=f"Scaling to zero; {deployment.replicas} pods are still there.",
+        )
+    return _serving(situation, deployment)
+
+
+def _while_unobserved(situation: Situation, deployment: DeploymentFacts) -> _Ready:
+    """The Deployment controller has not seen the newest spec: its counts speak of the one before."""
+    before = _conditions_by_type(situation.previous).get(ConditionType.READY, {})
+    same = situation.previous.get("currentRevision") == deployment.revision
+    if same and before.get("status") == "True" and before.get("reason") == Reason.AVAILABLE:
+        return _Ready(status=True, reason=Reason.AVAILABLE, message=before.get("message", ""))
+    return _Ready(
+        status=False, reason=Reason.PROGRESSING, message="The Deployment has been written; its pods are being changed."
+    )
+
+
+def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
+    drained = deployment.updated_replicas == deployment.replicas > 0
+    steady = _was_ready(situation, deployment)
+    needed = _needed(deployment, situation.pods, steady=steady)
+    wanted = situation.revision is None or situation.paused is not None or deployment.revision == situation.revision
+    if wanted and drained and deployment.available_replicas >= needed:
+        return _Ready(status=True, reason=Reason.AVAILABLE, message=_serving_message(deployment))
+    problem = pod_problem(situation.namespace, deployment, situation.pods)
+    if problem is not None:
+        return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
+    if deployment.deadline_exceeded:
+        problem = Problem(
+            Reason.PROGRESS_DEADLINE_EXCEEDED,
+            f"No new pod became ready within spec.runtime.rollout.progressDeadlineSeconds;"
+            f" see: kubectl -n {situation.namespace} describe pods -l agentservice.dev/service={situation.name}",
+            terminal=True,
+        )
+        return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
+    counts = f"{deployment.available_replicas} of {deployment.wanted_replicas} pods are available"
+    if steady:
+        return _Ready(status=False, reason=Reason.PODS_NOT_READY, message=f"{counts}, at least {needed} are needed.")
+    if deployment.replicas > deployment.updated_replicas:
+        old = deployment.replicas - deployment.updated_replicas
+        return _Ready(
+            status=False, reason=Reason.ROLLING_OUT, message=f"{counts}; {old} of an earlier revision are still there."
+        )
+    return _Ready(status=False, reason=Reason.PROGRESSING, message=f"{counts}; the others are starting.")
+
+
+def _serving_message(deployment: DeploymentFacts) -> str:
+    return f"Revision {deployment.revision} serves on {deployment.available_replicas} of {deployment.wanted_replicas} pods."
+
+
+def _was_ready(situation: Situation, deployment: DeploymentFacts) -> bool:
+    return situation.previous.get("currentRevision") == deployment.revision
+
+
+def _needed(deployment: DeploymentFacts, pods: Sequence[PodFacts], *, steady: bool) -> int:
+    """How many pods must be available: all but one, at least one.
+
+    A scale-up of a revision that serves must not look like an outage: pods that start for the first time do not count.
+    """
+    if not steady:
+        return max(1, deployment.wanted_replicas - 1)
+    starting = sum(pod.starting and pod.revision == deployment.revision for pod in pods)
+    return max(1, min(deployment.wanted_replicas, deployment.replicas) - starting - 1)
+
+
+def _stalled(
+    situation: Situation, ready: _Ready, previous: Mapping[str, Mapping[str, Any]]
+) -> tuple[bool, float | None]:
+    """Whether nothing moves without a person; else in how many seconds a problem that lasts becomes that."""
+    problem = ready.problem
+    if ready.status or problem is None or situation.paused:
+        return False, None
+    deployment = situation.deployment
+    if problem.terminal or (deployment is not None and deployment.deadline_exceeded and not situation.problems):
+        return True, None
+    before = previous.get(ConditionType.STALLED)
+    if before is not None and before.get("observedGeneration") == situation.generation:
+        return True, None
+    spec = situation.spec
+    allowed = spec.runtime.rollout.progress_deadline_seconds if spec else DEFAULT_PROGRESS_DEADLINE_SECONDS
+    since = _time_of(previous.get(ConditionType.RECONCILING)) or situation.now
+    left = (since + timedelta(seconds=allowed) - situation.now).total_seconds()
+    return (True, None) if left <= 0 else (False, left)
+
+
+def _side_conditions(situation: Situation) -> list[_Wanted]:
+    found = [_references(situation), _scaling(situation.autoscaler), _sharing(situation), _pause(situation.paused)]
+    return [wanted for wanted in found if wanted is not None]
+
+
+def _references(situation: Situation) -> _Wanted | None:
+    for problem in situation.problems:
+        if problem.reason is Reason.REFERENCE_NOT_FOUND:
+            return _Wanted(
+                ConditionType.REFERENCES_RESOLVED, true=False, reason=problem.reason, message=problem.message
+            )
+    if not situation.has_references:
+        return None
+    message = "Everything that the spec refers to was found."
+    return _Wanted(ConditionType.REFERENCES_RESOLVED, true=True, reason=Reason.RESOLVED, message=message)
+
+
+def _scaling(autoscaler: AutoscalerFacts | None) -> _Wanted | None:
+    if autoscaler is None or autoscaler.scaling_active is None:
+        return None
+    return _Wanted(ConditionType.SCALING_ACTIVE, autoscaler.scaling_active, autoscaler.reason, autoscaler.message)
+
+
+def _sharing(situation: Situation) -> _Wanted | None:
+    if situation.spec is None or _replicas_possible(situation.spec, situation.deployment) <= 1:
+        return None
+    message = "State is Ephemeral: conversations live in one pod each and are lost with it."
+    return _Wanted(ConditionType.STATE_SHARED, true=False, reason=Reason.PER_POD_STATE, message=message)
+
+
+def _pause(paused: Paused | None) -> _Wanted | None:
+    if paused is None:
+        return None
+    where = "spec.paused" if paused.by is Reason.PAUSED_BY_SPEC else "the annotation agentservice.dev/paused"
+    message = f"The operator writes no child until {where} is removed."
+    return _Wanted(ConditionType.PAUSED, true=True, reason=paused.by, message=message)
+
+
+def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | None) -> int:
+    if spec.autoscaling is not None:
+        return spec.autoscaling.max_replicas
+    if spec.replicas is not None:
+        return spec.replicas
+    return deployment.wanted_replicas if deployment else 1
+
+
+def _condition(wanted: _Wanted, previous: Mapping[str, Any] | None, generation: int, now: datetime) -> dict[str, Any]:
+    status = "True" if wanted.true else "False"
+    since = now.astimezone(UTC).strftime(_TIME)
+    if previous is not None and previous.get("status") == status:
+        since = previous["lastTransitionTime"]
+    return {
+        "type": str(wanted.type),
+        "status": status,
+        "reason": str(wanted.reason),
+        "message": wanted.message,
+        "observedGeneration": generation,
+        "lastTransitionTime": since,
+    }
+
+
+def _conditions_by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {entry["type"]: entry for entry in status.get("conditions") or ()}
+
+
+def _time_of(condition: Mapping[str, Any] | None) -> datetime | None:
+    if condition is None:
+        return None
+    return datetime.strptime(condition["lastTransitionTime"], _TIME).replace(tzinfo=UTC)

@@ -1,0 +1,121 @@
+"""The few facts of live objects that a status is made of; pure projections, so that whole objects need not be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+
+REVISION_ANNOTATION = "agentservice.dev/revision"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """What a Deployment says of itself."""
+
+    revision: str
+    """The revision annotation of its pod template."""
+    generation: int
+    observed_generation: int
+    wanted_replicas: int
+    replicas: int
+    updated_replicas: int
+    ready_replicas: int
+    available_replicas: int
+    deadline_exceeded: bool
+    replica_failure: str | None
+    """Why the ReplicaSet could not create a pod, in the API server's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerFacts:
+    """The ScalingActive condition of a HorizontalPodAutoscaler, None until it has one."""
+
+    scaling_active: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """What is wrong with a pod, or that it is ready."""
+
+    name: str
+    revision: str
+    ready: bool
+    deleting: bool
+    restarts: int
+    waiting_reason: str | None
+    waiting_message: str | None
+    exit_code: int | None
+    """Of the last end of the container, None where it never ended."""
+    exit_reason: str | None
+    unschedulable: str | None
+    """The scheduler's sentence."""
+    image: str
+
+    @property
+    def starting(self) -> bool:
+        """Not ready yet, for the first time, and nothing is known to be wrong."""
+        quiet = (None, "ContainerCreating", "PodInitializing")
+        return not (self.ready or self.deleting or self.restarts or self.unschedulable) and self.waiting_reason in quiet
+
+
+def deployment_facts(item: Object) -> DeploymentFacts:
+    """Project a Deployment."""
+    spec, status = item.get("spec", {}), item.get("status", {})
+    progressing = _condition(status, "Progressing")
+    failure = _condition(status, "ReplicaFailure")
+    annotations = spec.get("template", {}).get("metadata", {}).get("annotations") or {}
+    return DeploymentFacts(
+        revision=annotations.get(REVISION_ANNOTATION, ""),
+        generation=item["metadata"].get("generation", 0),
+        observed_generation=status.get("observedGeneration", 0),
+        wanted_replicas=spec.get("replicas", 1),
+        replicas=status.get("replicas", 0),
+        updated_replicas=status.get("updatedReplicas", 0),
+        ready_replicas=status.get("readyReplicas", 0),
+        available_replicas=status.get("availableReplicas", 0),
+        deadline_exceeded=progressing.get("reason") == "ProgressDeadlineExceeded",
+        replica_failure=failure.get("message") if failure.get("status") == "True" else None,
+    )
+
+
+def autoscaler_facts(item: Object) -> AutoscalerFacts:
+    """Project a HorizontalPodAutoscaler."""
+    active = _condition(item.get("status", {}), "ScalingActive")
+    return AutoscalerFacts(
+        scaling_active={"True": True, "False": False}.get(active.get("status", "")),
+        reason=active.get("reason", ""),
+        message=active.get("message", ""),
+    )
+
+
+def pod_facts(item: Object) -> PodFacts:
+    """Project a pod of an AgentService; its first container is the runtime."""
+    meta, status = item["metadata"], item.get("status", {})
+    containers = status.get("containerStatuses") or [{}]
+    container = min(containers, key=lambda entry: bool(entry.get("ready")))  # a container that is not ready tells more
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    ended = state.get("terminated") or container.get("lastState", {}).get("terminated") or {}
+    scheduled = _condition(status, "PodScheduled")
+    return PodFacts(
+        name=meta["name"],
+        revision=(meta.get("annotations") or {}).get(REVISION_ANNOTATION, ""),
+        ready=_condition(status, "Ready").get("status") == "True",
+        deleting="deletionTimestamp" in meta,
+        restarts=container.get("restartCount", 0),
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message"),
+        exit_code=ended.get("exitCode"),
+        exit_reason=ended.get("reason"),
+        unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
+        image=item.get("spec", {}).get("containers", [{}])[0].get("image", ""),
+    )
+
+
+def _condition(status: Object, kind: str) -> Mapping[str, Any]:
+    return next((entry for entry in status.get("conditions") or () if entry.get("type") == kind), {})

@@ -1,0 +1,80 @@
+"""What keeps an AgentService from being Ready, each with a sentence that tells the person what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agentservice_operator.api.v1alpha1.conditions import Reason
+from agentservice_operator.status.observed import DeploymentFacts, PodFacts
+
+_IMAGE_PULL = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+_CRASH = frozenset({"CrashLoopBackOff", "RunContainerError", "CreateContainerError", "StartError"})
+_EXIT_HINTS = {
+    2: "its configuration was refused",
+    137: "it was killed; if the reason is OOMKilled, raise spec.runtime.resources.limits.memory",
+    139: "it crashed with a segmentation fault",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason for not being Ready."""
+
+    reason: Reason
+    message: str
+    terminal: bool = False
+    """Nothing moves until somebody changes an object: Stalled at once, not after the deadline."""
+
+
+def pod_problem(namespace: str, deployment: DeploymentFacts, pods: Iterable[PodFacts]) -> Problem | None:
+    """The problem of the pods that should serve, None where they are fine or just starting.
+
+    Pods of the Deployment's current revision come first: an old revision's trouble is on its way out.
+    """
+    if deployment.replica_failure is not None and "exceeded quota" in deployment.replica_failure:
+        return Problem(
+            Reason.QUOTA_EXCEEDED,
+            f"The namespace's quota leaves no room for a pod: {deployment.replica_failure.rstrip('.')}."
+            " Raise the quota or lower spec.runtime.resources.",
+        )
+    candidates = sorted(
+        (pod for pod in pods if not pod.ready and not pod.deleting),
+        key=lambda pod: (pod.revision != deployment.revision, pod.name),
+    )
+    for pod in candidates:
+        problem = _problem_of(namespace, pod)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _problem_of(namespace: str, pod: PodFacts) -> Problem | None:
+    if pod.unschedulable is not None:
+        return Problem(Reason.UNSCHEDULABLE, f"Pod {pod.name} fits on no node: {pod.unschedulable.rstrip('.')}.")
+    if pod.waiting_reason in _IMAGE_PULL:
+        return Problem(
+            Reason.IMAGE_PULL_FAILED,
+            f"Pod {pod.name} cannot get its image {pod.image} ({pod.waiting_reason})."
+            " Check spec.runtime.image, the registry and spec.runtime.imagePullSecrets.",
+        )
+    if pod.waiting_reason == "CreateContainerConfigError":
+        return Problem(
+            Reason.REFERENCE_NOT_FOUND,
+            f"Pod {pod.name} cannot start: {(pod.waiting_message or 'a Secret or ConfigMap is missing').rstrip('.')}.",
+        )
+    crashed = pod.exit_code not in (None, 0) and pod.restarts > 0
+    if pod.waiting_reason in _CRASH or crashed:
+        return Problem(Reason.CRASH_LOOPING, f"{_crash(pod)} See: kubectl -n {namespace} logs {pod.name} --previous")
+    return None
+
+
+def _crash(pod: PodFacts) -> str:
+    if pod.exit_code is None:
+        return f"Pod {pod.name} cannot start its container ({pod.waiting_reason})."
+    reason = pod.exit_reason if pod.exit_reason != "Error" else None
+    detail = ", ".join(part for part in (reason, _EXIT_HINTS.get(pod.exit_code)) if part)
+    ends = f"exit code {pod.exit_code}{f' ({detail})' if detail else ''}"
+    return f"Pod {pod.name} keeps ending with {ends}, {pod.restarts} restarts."

@@ -1,0 +1,253 @@
+"""Metrics in controller-runtime's names, and the HTTP endpoint that serves them with the probes.
+
+The endpoint runs on a thread and an event loop of its own, so that liveness can judge the main loop by its heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from aiohttp import web
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+log = structlog.get_logger(__name__)
+
+CONTROLLER = "agentservice"
+HEARTBEAT_SECONDS = 1.0
+LIVENESS_LIMIT_SECONDS = 30.0
+"""A main loop that did not turn for so long is not coming back."""
+
+_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class QueueMetrics:
+    """The workqueue_* metrics of client-go and controller-runtime."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        name = ["name"]
+        self._depth = Gauge("workqueue_depth", "Keys that wait, delayed ones too.", name, registry=registry).labels(
+            CONTROLLER
+        )
+        self._adds = Counter("workqueue_adds", "Adds to the queue.", name, registry=registry).labels(CONTROLLER)
+        self._retries = Counter("workqueue_retries", "Adds after a failure.", name, registry=registry).labels(
+            CONTROLLER
+        )
+        self._queue_seconds = Histogram(
+            "workqueue_queue_duration_seconds",
+            "Time between the add of a key and its work.",
+            ["name"],
+            buckets=_SECONDS,
+            registry=registry,
+        ).labels(CONTROLLER)
+        self._work_seconds = Histogram(
+            "workqueue_work_duration_seconds",
+            "Time of the work on a key.",
+            ["name"],
+            buckets=_SECONDS,
+            registry=registry,
+        ).labels(CONTROLLER)
+
+    def added(self, depth: int) -> None:
+        """A key was added."""
+        self._adds.inc()
+        self._depth.set(depth)
+
+    def taken(self, depth: int, waited_seconds: float) -> None:
+        """A worker took a key."""
+        self._queue_seconds.observe(waited_seconds)
+        self._depth.set(depth)
+
+    def done(self, worked_seconds: float) -> None:
+        """A worker is done with a key."""
+        self._work_seconds.observe(worked_seconds)
+
+    def retried(self) -> None:
+        """A key failed and will be tried again."""
+        self._retries.inc()
+
+
+class Metrics:
+    """All metrics of the operator on one registry."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.queue = QueueMetrics(self.registry)
+        self._reconciles = Counter(
+            "controller_runtime_reconcile", "Reconciles by result.", ["controller", "result"], registry=self.registry
+        )
+        self._reconcile_errors = Counter(
+            "controller_runtime_reconcile_errors", "Reconciles that failed.", ["controller"], registry=self.registry
+        )
+        self._reconcile_seconds = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Time of a reconcile.",
+            ["controller"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.active_workers = Gauge(
+            "controller_runtime_active_workers", "Workers in a reconcile.", ["controller"], registry=self.registry
+        ).labels(CONTROLLER)
+        self._applies = Counter(
+            "agentservice_operator_applies",
+            "Children looked at, by what was done.",
+            ["kind", "result"],
+            registry=self.registry,
+        )
+        self._requests = Counter(
+            "rest_client_requests", "Requests to the API server.", ["verb", "kind", "code"], registry=self.registry
+        )
+        self.leader = Gauge(
+            "leader_election_master_status", "1 on the replica that writes.", ["name"], registry=self.registry
+        ).labels(CONTROLLER)
+        self._services = Gauge(
+            "agentservice_operator_agentservices",
+            "AgentServices by the Ready condition's reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._reflector_age = Gauge(
+            "agentservice_operator_reflector_age_seconds",
+            "Time since a watch was last heard of.",
+            ["kind"],
+            registry=self.registry,
+        )
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        """A reconcile ended: ``success``, ``requeue_after`` or ``error``."""
+        self._reconciles.labels(CONTROLLER, result).inc()
+        self._reconcile_seconds.labels(CONTROLLER).observe(seconds)
+        if result == "error":
+            self._reconcile_errors.labels(CONTROLLER).inc()
+
+    def applied(self, kind: str, result: str) -> None:
+        """A child was looked at: ``applied``, ``skipped``, ``conflict``, ``deleted`` ..."""
+        self._applies.labels(kind, result).inc()
+
+    def requested(self, verb: str, kind: str, status: str) -> None:
+        """A request to the API server was answered, or failed without an answer (``<error>``)."""
+        self._requests.labels(verb, kind, status).inc()
+
+    def count_services(self, by_reason: Mapping[str, int]) -> None:
+        """Set the number of AgentServices per reason of their Ready condition."""
+        self._services.clear()
+        for reason, count in by_reason.items():
+            self._services.labels(reason).set(count)
+
+    def watch_reflector(self, kind: str, age: Callable[[], float]) -> None:
+        """Report the age of a reflector's last sign of life."""
+        self._reflector_age.labels(kind).set_function(age)
+
+
+@dataclass
+class Health:
+    """What the probes look at; written by the main loop, read by the other thread."""
+
+    clock: Callable[[], float] = time.monotonic
+    _beat: float = field(init=False)
+    _synced: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        self._beat = self.clock()
+
+    async def heartbeat(self) -> None:
+        """Beat for ever, on the loop that is to be judged."""
+        while True:
+            self._beat = self.clock()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def ready_when(self, synced: Callable[[], bool]) -> None:
+        """Readiness = caches synced, not leadership: a standby is ready (a rolling update would wait for ever)."""
+        self._synced = synced
+
+    @property
+    def live(self) -> bool:
+        """Whether the main loop still turns."""
+        return self.clock() - self._beat < LIVENESS_LIMIT_SECONDS
+
+    @property
+    def ready(self) -> bool:
+        """Whether the main loop turns and every cache has been filled once."""
+        return self.live and self._synced is not None and self._synced()
+
+
+class TelemetryServer:
+    """/metrics, /healthz and /readyz on a thread of their own."""
+
+    def __init__(self, metrics: Metrics, health: Health, *, host: str, port: int) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._host = host
+        self._port = port
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self._bound = threading.Event()
+        self._failure: OSError | None = None
+
+    def start(self) -> None:
+        """Serve from now on.
+
+        Raises:
+            OSError: The port cannot be bound.
+        """
+        self._thread.start()
+        self._bound.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop serving and wait until the thread has ended."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics_page)
+        app.router.add_get("/healthz", self._probe(lambda: self._health.live))
+        app.router.add_get("/readyz", self._probe(lambda: self._health.ready))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except OSError as error:
+            self._failure = error
+            self._bound.set()
+            await runner.cleanup()
+            return
+        self._bound.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _metrics_page(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @staticmethod
+    def _probe(passes: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(_: web.Request) -> web.Response:
+            return web.Response(text="ok\n") if passes() else web.Response(text="not ok\n", status=503)
+
+        return handle
