@@ -229,6 +229,10 @@ class _Walk:
             properties[name] = self.schema(raw, f"{path}.{name}", inside)
             _demand(f"{path}.{name}", bool(properties[name].get("description")), "the field needs a description")
         schema["properties"] = properties
+        if VALIDATIONS in schema and isinstance(default := schema.get("default"), dict):
+            # The API server tries the rules on the default itself, before it fills in the defaults below it.
+            schema["default"] = {name: field["default"] for name, field in properties.items() if "default" in field}
+            schema["default"] |= default
         for rule in schema.get(VALIDATIONS, ()):
             for name in re.findall(r"\bhas\(self\.(\w+)\)", rule["rule"]):
                 _demand(f"{path}.{name}", name in properties, "a rule names the field, but there is none")
