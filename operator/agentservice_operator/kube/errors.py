@@ -26,6 +26,11 @@ class Expired(KubernetesError):  # noqa: N818 - the API's own word
     """410: the resourceVersion or the continue token is older than what the server remembers; list again."""
 
 
+_UID = "metadata.uid"
+"""A patch that names another uid than the live one is told that the field is immutable; for us it is a precondition."""
+_UNTYPED = "failed to create typed patch object"
+"""The apply does not fit the schema; the API server calls that its own error."""
+
 _BY_STATUS: dict[int, type[KubernetesError]] = {
     HTTPStatus.BAD_REQUEST: Rejected,
     HTTPStatus.NOT_FOUND: NotFound,
@@ -57,33 +62,44 @@ def error_from_status(
     answer: Object, *, subject: str, status: int | None = None, retry_after: float | None = None
 ) -> KubernetesError:
     """Turn a ``Status`` object, also one inside a watch, into the exception to raise."""
-    code = status or int(answer.get("code") or 500)
-    reason = str(answer.get("reason") or "")
+    code = status or int(answer.get("code") or HTTPStatus.INTERNAL_SERVER_ERROR)
     details: Mapping[str, Any] = answer.get("details") or {}
-    told = str(answer.get("message") or reason or "no message")
+    told = str(answer.get("message") or answer.get("reason") or "no message")
     message = f"{subject}: {code} {_shorten(told)}"
-    if retry_after is None and details.get("retryAfterSeconds"):
-        retry_after = float(details["retryAfterSeconds"])
-
     if code == HTTPStatus.FORBIDDEN:
         return _forbidden(message, told, details)
-    if code == HTTPStatus.CONFLICT and reason == "AlreadyExists":
-        return AlreadyExists(message, status=code)
-    if code == HTTPStatus.CONFLICT and details.get("kind") == "resourcequotas":  # the server's own race: ask again
-        return KubernetesError(message, status=code, retry_after=retry_after)
-    kind_of_error = _BY_STATUS.get(code, KubernetesError)
-    return kind_of_error(message, status=code, retry_after=retry_after)
+    if retry_after is None and details.get("retryAfterSeconds"):
+        retry_after = float(details["retryAfterSeconds"])
+    return _reaction(code, answer, told, details)(message, status=code, retry_after=retry_after)
+
+
+def _reaction(code: int, answer: Object, told: str, details: Mapping[str, Any]) -> type[KubernetesError]:
+    if code == HTTPStatus.CONFLICT and answer.get("reason") == "AlreadyExists":
+        return AlreadyExists
+    if code == HTTPStatus.CONFLICT and details.get("kind") == "resourcequotas":  # a race inside the server: ask again
+        return KubernetesError
+    if code == HTTPStatus.UNPROCESSABLE_ENTITY and _UID in {cause.get("field") for cause in _causes(details)}:
+        return Conflict
+    if code == HTTPStatus.INTERNAL_SERVER_ERROR and told.startswith(_UNTYPED):
+        return Rejected
+    return _BY_STATUS.get(code, KubernetesError)
 
 
 def _forbidden(message: str, told: str, details: Mapping[str, Any]) -> KubernetesError:
-    causes = {cause.get("reason") for cause in details.get("causes") or ()}
-    if "NamespaceTerminating" in causes or "because it is being terminated" in told:
+    if (
+        "NamespaceTerminating" in {cause.get("reason") for cause in _causes(details)}
+        or "because it is being terminated" in told
+    ):
         return Forbidden(message, terminating=True)
     if "exceeded quota" in told or "failed quota" in told:
         return Forbidden(message, quota=True)
     if _DENIED_BY_ADMISSION.search(told):
         return Rejected(message, status=403)
     return Forbidden(message)
+
+
+def _causes(details: Mapping[str, Any]) -> list[Object]:
+    return details.get("causes") or []
 
 
 def _parse(body: bytes) -> Object:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import orjson
-from kubernetes.aio import config as kubeconfig
+from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from agentservice_operator.engine.ports import KubernetesError, Object
@@ -55,10 +55,14 @@ class Request:
         return f"{self.verb} {self.kind} {self.name}".rstrip()
 
 
-async def connect(*, user_agent: str) -> ApiClient:
-    """Open a client for the cluster of KUBECONFIG, else the one that this pod runs in, else the one of ~/.kube/config.
+async def connect(*, user_agent: str, kubeconfig: str | None = None) -> ApiClient:
+    """Open a client for the cluster of a kubeconfig, else the one that this pod runs in, else that of ~/.kube/config.
 
     In a pod, the ServiceAccount's token is read again every minute. Close it with ``await api_client.close()``.
+
+    Args:
+        user_agent: as audit logs show it, such as ``agentservice-operator/0.1.0``.
+        kubeconfig: paths as in the environment variable KUBECONFIG, which is used if this is None.
 
     Raises:
         kubernetes.aio.config.ConfigException: there is no usable configuration.
@@ -70,10 +74,11 @@ async def connect(*, user_agent: str) -> ApiClient:
     )
     # Python 3.13 refuses authorities without some extensions of RFC 5280; those of older clusters lack them.
     configuration.disable_strict_ssl_verification = True
-    if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
-        kubeconfig.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # not typed
+    kubeconfig = kubeconfig or os.environ.get("KUBECONFIG")
+    if not kubeconfig and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        config.load_incluster_config(configuration)  # type: ignore[no-untyped-call] # the package is typed in part
     else:
-        await kubeconfig.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call] # not typed
+        await config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call] # same
     client = ApiClient(configuration)
     client.user_agent = user_agent
     return client
