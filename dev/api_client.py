@@ -51,6 +51,7 @@ class ApiClient:
     server: str
     tls: ssl.SSLContext
     headers: Mapping[str, str] = field(default_factory=dict)
+    _resources: dict[tuple[str, str], Object] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> ApiClient:
@@ -178,8 +179,10 @@ class ApiClient:
             LookupError: the server knows no such kind.
         """
         root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        resources = self.get(root)["resources"]
-        resource = next((r for r in resources if r["kind"] == kind and "/" not in r["name"]), None)
+        if (api_version, kind) not in self._resources:
+            served = self.get(root)["resources"]
+            self._resources.update({(api_version, r["kind"]): r for r in served if "/" not in r["name"]})
+        resource = self._resources.get((api_version, kind))
         if resource is None:
             raise LookupError(f"the API server has no {kind} in {api_version}")
         scope = f"/namespaces/{namespace}" if resource["namespaced"] and namespace else ""

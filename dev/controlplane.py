@@ -1,4 +1,4 @@
-"""A real Kubernetes control plane without containers: etcd, API server, controllers, scheduler; kwok plays the kubelets.
+"""A real Kubernetes control plane without containers: etcd, API server, controllers, scheduler; kwok plays kubelet.
 
 Everything listens on loopback only and ends with this process, however it ends.
 

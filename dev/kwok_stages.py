@@ -42,11 +42,13 @@ conditions:
   REASON
 """
 _ADDRESSES = """
+{{ if not .status.podIP }}
 {{ with PodIPsWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace }}
 podIP: {{ index . 0 | Quote }}
 podIPs:
 {{ range . }}
 - ip: {{ . | Quote }}
+{{ end }}
 {{ end }}
 {{ end }}
 startTime: {{ or .status.startTime $now | Quote }}

@@ -1,0 +1,64 @@
+"""The control-plane tier: a real API server with its controllers, shared by all workers of the test session."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from dev.process import ChildDiedError, DeadlineError, wait_until
+from dev.shared_plane import shared_control_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.cluster import Cluster
+
+CRDS = Path(__file__).parent.parent.parent / "crds"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The session's control plane; CI must have one, elsewhere the tier is left out where none can be had."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent  # each worker has its own folder in that of the session
+    try:
+        with shared_control_plane(session / "controlplane") as shared:
+            yield shared
+    except (ChildDiedError, DeadlineError) as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no control plane on this machine: {str(error).splitlines()[-1]}")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a fresh namespace, deleted after the test."""
+    slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"{slug}-{secrets.token_hex(4)}"
+    cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    cluster.api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def crd(cluster: Cluster) -> None:
+    """The project's CustomResourceDefinitions, established."""
+    for file in sorted(CRDS.glob("*.yaml")):
+        for definition in yaml.safe_load_all(file.read_text()):
+            applied = cluster.api.apply(definition, force=True)
+            _wait_established(cluster, cluster.api.path_of(applied))
+
+
+def _wait_established(cluster: Cluster, path: str) -> None:
+    def established() -> bool:
+        conditions = cluster.api.get(path).get("status", {}).get("conditions", [])
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+    wait_until(established, deadline=30, describe=lambda: cluster.api.get(path).get("status"))
