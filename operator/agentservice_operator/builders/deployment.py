@@ -9,9 +9,10 @@ from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, Resou
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.drain import drain
 from agentservice_operator.builders.hashing import short_hash
-from agentservice_operator.builders.labels import Object, child_metadata, common_labels, selector_labels
+from agentservice_operator.builders.labels import Object, child_metadata, common_labels, selector_labels, sorted_map
 from agentservice_operator.builders.names import LONGEST, api_keys_secret
 from agentservice_operator.builders.quantities import canonical_resources
+from agentservice_operator.builders.raw import as_stored
 from agentservice_operator.builders.service import SERVING_PORT_NAME
 
 CONTAINER_NAME = "runtime"
@@ -73,9 +74,9 @@ def _with_revision(template: Object) -> Object:
 def _pod_template(service: AgentService, context: BuildContext, config_map: str) -> Object:
     runtime = service.spec.runtime
     credentials = _credentials(service)
-    metadata: Object = {"labels": {**runtime.pod_labels, **common_labels(service)}}
-    if annotations := {key: value for key, value in runtime.pod_annotations.items() if key != REVISION_ANNOTATION}:
-        metadata["annotations"] = annotations
+    metadata: Object = {"labels": sorted_map({**runtime.pod_labels, **common_labels(service)})}
+    if runtime.pod_annotations:
+        metadata["annotations"] = sorted_map(runtime.pod_annotations)
     return {
         "metadata": metadata,
         "spec": {
@@ -138,11 +139,7 @@ def _environment(variables: list[EnvVar]) -> list[Object]:
     """The spec's variables sorted by name, then ours."""
     revision_source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{REVISION_ANNOTATION}']"}}
     return [
-        *(
-            _variable(variable)
-            for variable in sorted(variables, key=lambda variable: variable.name)
-            if variable.name != REVISION_VARIABLE
-        ),
+        *(_variable(variable) for variable in sorted(variables, key=lambda variable: variable.name)),
         {"name": REVISION_VARIABLE, "valueFrom": revision_source},
     ]
 
@@ -154,13 +151,13 @@ def _variable(variable: EnvVar) -> Object:
     elif source and source.config_map_key_ref:
         reference, kind = source.config_map_key_ref.model_dump(), "configMapKeyRef"
     else:
-        # Taken literally: $(OTHER) would depend on the order of the list, which means nothing.
-        return {"name": variable.name, "value": (variable.value or "").replace("$(", "$$(")}
+        # Literally, so escaped: what $(OTHER) gives depends on the order of the list, which means nothing.
+        return {"name": variable.name, "value": (variable.value or "").replace("$", "$$")}
     return {"name": variable.name, "valueFrom": {kind: reference}}
 
 
 def _resources(resources: ResourceRequirements | None) -> Object:
-    if resources is None or not (resources.requests or resources.limits):
+    if resources is None:
         return {"requests": DEFAULT_REQUESTS, "limits": DEFAULT_LIMITS}
     parts = {"requests": resources.requests, "limits": resources.limits}
     return {part: canonical_resources(quantities) for part, quantities in parts.items() if quantities}
@@ -227,10 +224,10 @@ def _scheduling(service: AgentService) -> Object:
     runtime = service.spec.runtime
     constraints = [_constraint(service, constraint) for constraint in runtime.topology_spread_constraints]
     parts: dict[str, Any] = {
-        "nodeSelector": runtime.node_selector,
-        "tolerations": runtime.tolerations,
-        "affinity": runtime.affinity,
-        "topologySpreadConstraints": constraints,
+        "nodeSelector": sorted_map(runtime.node_selector),
+        "tolerations": as_stored(runtime.tolerations),
+        "affinity": as_stored(runtime.affinity),
+        "topologySpreadConstraints": sorted(constraints, key=_constraint_key),
         "priorityClassName": runtime.priority_class_name,
     }
     return {field: value for field, value in parts.items() if value}
@@ -238,4 +235,8 @@ def _scheduling(service: AgentService) -> Object:
 
 def _constraint(service: AgentService, constraint: Object) -> Object:
     """One without a labelSelector would count no pod at all, so it counts those of this service."""
-    return {"labelSelector": {"matchLabels": selector_labels(service)}, **constraint}
+    return {"labelSelector": {"matchLabels": selector_labels(service)}, **as_stored(constraint)}
+
+
+def _constraint_key(constraint: Object) -> tuple[str, str]:
+    return constraint["topologyKey"], constraint["whenUnsatisfiable"]

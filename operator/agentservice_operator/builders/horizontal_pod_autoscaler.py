@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from agentservice_operator.api.v1alpha1.types import AgentService, Autoscaling
 from agentservice_operator.builders.labels import Object, child_metadata
-from agentservice_operator.builders.quantities import canonical
+from agentservice_operator.builders.raw import as_stored
 
 DEFAULT_CPU_PERCENT = 70
 """Target where a spec names no metric at all."""
@@ -26,7 +24,7 @@ def build_horizontal_pod_autoscaler(service: AgentService, autoscaling: Autoscal
         "metrics": _metrics(autoscaling),
     }
     if autoscaling.behavior:
-        spec["behavior"] = _canonical(autoscaling.behavior)
+        spec["behavior"] = as_stored(autoscaling.behavior)
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -48,23 +46,5 @@ def _metrics(autoscaling: Autoscaling) -> list[Object]:
             }
             for name, percent in utilization
         ),
-        *(_canonical(metric) for metric in autoscaling.metrics),
+        *(as_stored(metric) for metric in autoscaling.metrics),
     ]
-
-
-_QUANTITIES = ("averageValue", "value", "tolerance")
-"""Fields of MetricTarget and HPAScalingRules that are quantities, where ``value`` of a scaling policy is a number."""
-
-
-def _canonical(part: Any, *, inside: str = "") -> Any:
-    """A raw part of the spec with its quantities as the server stores them."""
-    if isinstance(part, list):
-        return [_canonical(item, inside=inside) for item in part]
-    if not isinstance(part, dict):
-        return part
-    return {
-        key: canonical(value)
-        if key in _QUANTITIES and inside != "policies" and isinstance(value, int | str)
-        else _canonical(value, inside=key)
-        for key, value in part.items()
-    }

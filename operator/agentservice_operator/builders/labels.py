@@ -38,6 +38,11 @@ def common_labels(service: AgentService) -> dict[str, str]:
     }
 
 
+def sorted_map(entries: dict[str, str]) -> dict[str, str]:
+    """A map whose text does not depend on the order in which users wrote it."""
+    return dict(sorted(entries.items()))
+
+
 def child_metadata(service: AgentService, name: str, *, annotations: dict[str, str] | None = None) -> Object:
     """The metadata of a child in the AgentService's namespace.
 
@@ -50,10 +55,10 @@ def child_metadata(service: AgentService, name: str, *, annotations: dict[str, s
     metadata: Object = {
         "name": name,
         "namespace": service.metadata.namespace,
-        "labels": {**inherited.labels, **common_labels(service)},
+        "labels": sorted_map({**inherited.labels, **common_labels(service)}),
     }
     if merged := {**inherited.annotations, **(annotations or {})}:
-        metadata["annotations"] = merged
+        metadata["annotations"] = sorted_map(merged)
     if service.metadata.uid:
         metadata["ownerReferences"] = [_owner_reference(service)]
     return metadata

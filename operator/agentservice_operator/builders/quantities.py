@@ -43,7 +43,7 @@ def canonical(quantity: int | str, *, finest: Decimal = _NANO) -> str:
 
 def canonical_resources(resources: dict[str, int | str]) -> dict[str, str]:
     """Resource requests or limits as stored; a pod template's are rounded up to thousandths (API defaulting)."""
-    return {name: canonical(quantity, finest=_MILLI) for name, quantity in resources.items()}
+    return {name: canonical(quantity, finest=_MILLI) for name, quantity in sorted(resources.items())}
 
 
 def _scale(suffix: str) -> Decimal:

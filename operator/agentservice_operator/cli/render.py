@@ -1,0 +1,77 @@
+"""``agentctl render``: the children of the AgentServices in a file, as the operator would apply them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
+from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
+from agentservice_operator.builders.build import build
+from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.builders.labels import Object
+from agentservice_operator.builders.references import UnresolvedReference
+from agentservice_operator.cli.documents import Document, InputError, read_documents
+
+
+def render(path: Path, *, runtime_image: str, namespace: str) -> list[Object]:
+    """The children of every AgentService in a file.
+
+    Args:
+        path: YAML documents: AgentServices, and the ConfigMaps that they refer to. Others are passed over.
+        runtime_image: Where a spec names none.
+        namespace: Where an AgentService names none.
+
+    Raises:
+        InputError: The file or something in it cannot be used.
+    """
+    documents = read_documents(path)
+    context = BuildContext(runtime_image, config_map_values(documents))
+    children = []
+    for document in agent_services(documents):
+        try:
+            children += build(parse_document(document, namespace), context)
+        except UnresolvedReference as error:
+            raise document.error(f"{error}, or as a document of this file") from error
+    return children
+
+
+def agent_services(documents: list[Document]) -> list[Document]:
+    """Those documents that are AgentServices.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = [document for document in documents if document.kind == KIND]
+    if not found:
+        files = ", ".join(sorted({document.file for document in documents})) or "the file"
+        raise InputError(f"{files}: holds no {KIND}: add a document with kind: {KIND} and apiVersion: {API_VERSION}")
+    return found
+
+
+def parse_document(document: Document, namespace: str) -> AgentService:
+    """The AgentService in a document; unlike the operator, which must bear newer fields, this refuses unknown ones.
+
+    Args:
+        document: One of kind AgentService.
+        namespace: Where it names none.
+
+    Raises:
+        InputError: It is not valid.
+    """
+    if document.content.get("apiVersion") is None:
+        raise document.error(f"apiVersion: is missing: write apiVersion: {API_VERSION}")
+    metadata = {"namespace": namespace, **document.content["metadata"]}
+    try:
+        return parse({**document.content, "metadata": metadata}, as_written=True)
+    except InvalidSpec as error:
+        raise document.error(str(error)) from error
+
+
+def config_map_values(documents: list[Document]) -> dict[tuple[str, str], str]:
+    """The content of the ConfigMaps in a file by name and key."""
+    return {
+        (document.name, key): str(value)
+        for document in documents
+        if document.kind == "ConfigMap"
+        for key, value in (document.content.get("data") or {}).items()
+    }

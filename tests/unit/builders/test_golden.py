@@ -1,0 +1,26 @@
+"""Each case under golden/ is an AgentService (in.yaml) and the children that it becomes (out.yaml).
+
+``pytest tests/unit/builders/test_golden.py --update-golden`` writes what the builders render now; read the diff.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentservice_operator.cli.documents import to_yaml
+from agentservice_operator.cli.render import render
+
+CASES = sorted(folder for folder in (Path(__file__).parent / "golden").iterdir() if folder.is_dir())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_renders_the_golden_children(case: Path, request: pytest.FixtureRequest) -> None:
+    golden = case / "out.yaml"
+
+    rendered = to_yaml(render(case / "in.yaml", runtime_image="agentservice-runtime:golden", namespace="default"))
+
+    if request.config.getoption("--update-golden"):
+        golden.write_text(rendered)
+    assert rendered == golden.read_text()
