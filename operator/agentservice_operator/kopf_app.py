@@ -16,7 +16,7 @@ from agentservice_operator.api.v1alpha1.types import GROUP, PLURAL, VERSION
 from agentservice_operator.engine.ports import Object
 
 REQUEST_TIMEOUT_SECONDS = 30.0
-WATCH_TIMEOUT_SECONDS = 290.0
+WATCH_TIMEOUT_SECONDS = 290
 """The server ends a watch after this long, so that no connection outlives what proxies in between allow."""
 EXIT_TIMEOUT_SECONDS = 15.0
 """Below the pod's grace period of 30 s."""

@@ -176,7 +176,11 @@ async def run(settings: Settings) -> bool:
     try:
         operator = Operator(settings, api_client, metrics, health)
         await operator.wait_for_definition()
-        await serve(operator.handlers(), namespaces=settings.watch_namespaces, stop=operator.stopping)
+        try:
+            await serve(operator.handlers(), namespaces=settings.watch_namespaces, stop=operator.stopping)
+        except Exception:  # whatever ended the watch of AgentServices: a new process starts afresh
+            log.exception("kopf ended; the process ends")
+            return False
         return not operator.failed
     finally:
         await api_client.close()  # type: ignore[no-untyped-call]  # not typed

@@ -187,7 +187,8 @@ def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
 
 
 def _serving_message(deployment: DeploymentFacts) -> str:
-    return f"Revision {deployment.revision} serves on {deployment.available_replicas} of {deployment.wanted_replicas} pods."
+    pods = f"{deployment.available_replicas} of {deployment.wanted_replicas} pods"
+    return f"Revision {deployment.revision} serves on {pods}."
 
 
 def _was_ready(situation: Situation, deployment: DeploymentFacts) -> bool:
