@@ -93,7 +93,8 @@ def _build(engine: Engine, image: str, base: str, programs: Mapping[str, Path], 
 
 def _docker_build(engine: Engine, context: Path, target: str, image: str, **arguments: str) -> None:
     given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    engine.docker("build", "--progress=plain", f"--target={target}", f"--tag={image}", *given, str(context))
+    options = ["--progress=plain", "--network=none", f"--target={target}", f"--tag={image}", *given]
+    engine.docker("build", *options, str(context))
 
 
 def _fingerprint() -> str:
