@@ -58,7 +58,7 @@ def crd(cluster: Cluster) -> None:
 
 def _wait_established(cluster: Cluster, path: str) -> None:
     def established() -> bool:
-        conditions = cluster.api.get(path).get("status", {}).get("conditions", [])
+        conditions = cluster.api.get(path).get("status", {}).get("conditions") or []  # null at first
         return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
     wait_until(established, deadline=30, describe=lambda: cluster.api.get(path).get("status"))

@@ -233,6 +233,8 @@ class _Walk:
             # The API server tries the rules on the default itself, before it fills in the defaults below it.
             schema["default"] = {name: field["default"] for name, field in properties.items() if "default" in field}
             schema["default"] |= default
+        if schema.get("default") == {} and not any("default" in field for field in properties.values()):
+            del schema["default"]
         for rule in schema.get(VALIDATIONS, ()):
             for name in re.findall(r"\bhas\(self\.(\w+)\)", rule["rule"]):
                 _demand(f"{path}.{name}", name in properties, "a rule names the field, but there is none")

@@ -39,7 +39,7 @@ def parse(raw: Mapping[str, Any], *, as_written: bool = False) -> AgentService:
             parts, by_alias=True, by_name=False, extra="forbid" if as_written else "ignore"
         )
     except ValidationError as error:
-        raise InvalidSpec(_sentence(error.errors(include_url=False)[0], parts)) from error
+        raise InvalidSpec(_sentence(_first(error.errors(include_url=False)), parts)) from error
 
 
 _METADATA = ("name", "namespace", "uid", "generation", "resourceVersion", "annotations", "deletionTimestamp")
@@ -59,10 +59,18 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
+def _first(errors: list[ErrorDetails]) -> ErrorDetails:
+    """The first error; of a value that may be an integer or a string, the one that is about the type it has."""
+    first = errors[0]
+    rivals = [error for error in errors if error["loc"][:-1] == first["loc"][:-1] and error["input"] is first["input"]]
+    return next((error for error in rivals if error["type"] not in {"int_type", "string_type"}), first)
+
+
 def _sentence(error: ErrorDetails, raw: Any) -> str:
     path = _path(error["loc"], raw)
     if error["type"] == RULE_BROKEN:
-        return f"{path}{error['ctx']['field_path']}: {error['ctx']['message']}."
+        where = path + error["ctx"]["field_path"]
+        return f"{where}: {error['ctx']['message']}." if where else f"{error['ctx']['message']}."
     match error["type"]:
         case "missing":
             return f"{path}: the field is missing: set it."
@@ -71,7 +79,8 @@ def _sentence(error: ErrorDetails, raw: Any) -> str:
         case "model_type" | "dict_type":
             return f"{path}: an object is needed here."
         case _:
-            return f"{path}: {_lower_first(error['msg'])}, but is {_short(error['input'])}."
+            # Without the value: a person may have put a secret there.
+            return f"{path}: {_in_our_words(error['msg'])}."
 
 
 def _path(location: Sequence[int | str], raw: Any) -> str:
@@ -88,11 +97,9 @@ def _path(location: Sequence[int | str], raw: Any) -> str:
     return path.removeprefix(".")
 
 
-def _lower_first(message: str) -> str:
-    text = message.removeprefix("Input ")
-    return text[:1].lower() + text[1:]
+_SUBJECTS = {"Input": "the value", "String": "the text", "List": "the list", "Dictionary": "the map"}
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - as long as a terminal's line bears
+def _in_our_words(message: str) -> str:
+    subject, _, rest = message.partition(" ")
+    return f"{_SUBJECTS.get(subject, subject)} {rest}".replace(" after validation", "")
