@@ -198,12 +198,13 @@ def _was_ready(situation: Situation, deployment: DeploymentFacts) -> bool:
 def _needed(deployment: DeploymentFacts, pods: Sequence[PodFacts], *, steady: bool) -> int:
     """How many pods must be available: all but one, at least one.
 
-    A scale-up of a revision that serves must not look like an outage: pods that start for the first time do not count.
+    A scale-up of a revision that serves must not look like an outage: only pods that have been ready once, or that have
+    a known trouble, are counted.
     """
     if not steady:
         return max(1, deployment.wanted_replicas - 1)
-    starting = sum(pod.starting and pod.revision == deployment.revision for pod in pods)
-    return max(1, min(deployment.wanted_replicas, deployment.replicas) - starting - 1)
+    settled = sum(not pod.starting and not pod.deleting and pod.revision == deployment.revision for pod in pods)
+    return max(1, min(deployment.wanted_replicas, settled) - 1)
 
 
 def _stalled(
