@@ -159,10 +159,10 @@ def _while_unobserved(situation: Situation, deployment: DeploymentFacts) -> _Rea
 
 def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
     drained = deployment.updated_replicas == deployment.replicas > 0
-    steady = _was_ready(situation, deployment)
-    needed = _needed(deployment, situation.pods, steady=steady)
+    steady = situation.previous.get("currentRevision") == deployment.revision
+    available, needed = _steady_counts(situation, deployment) if steady else _rollout_counts(deployment)
     wanted = situation.revision is None or situation.paused is not None or deployment.revision == situation.revision
-    if wanted and drained and deployment.available_replicas >= needed:
+    if wanted and drained and available >= needed:
         return _Ready(status=True, reason=Reason.AVAILABLE, message=_serving_message(deployment))
     problem = pod_problem(situation.namespace, deployment, situation.pods)
     if problem is not None:
@@ -191,20 +191,20 @@ def _serving_message(deployment: DeploymentFacts) -> str:
     return f"Revision {deployment.revision} serves on {pods}."
 
 
-def _was_ready(situation: Situation, deployment: DeploymentFacts) -> bool:
-    return situation.previous.get("currentRevision") == deployment.revision
+def _rollout_counts(deployment: DeploymentFacts) -> tuple[int, int]:
+    """How many pods are available and how many must be before a new revision counts as serving: all but one."""
+    return deployment.available_replicas, max(1, deployment.wanted_replicas - 1)
 
 
-def _needed(deployment: DeploymentFacts, pods: Sequence[PodFacts], *, steady: bool) -> int:
-    """How many pods must be available: all but one, at least one.
+def _steady_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[int, int]:
+    """How many pods of a revision that serves are available, and how many must be: all but one, at least one.
 
-    A scale-up of a revision that serves must not look like an outage: only pods that have been ready once, or that have
-    a known trouble, are counted.
+    A scale-up must not look like an outage: only pods that have been ready once, or that have a known trouble, are
+    counted. Both numbers come from the pods: the Deployment's own counts follow them by some milliseconds.
     """
-    if not steady:
-        return max(1, deployment.wanted_replicas - 1)
-    settled = sum(not pod.starting and not pod.deleting and pod.revision == deployment.revision for pod in pods)
-    return max(1, min(deployment.wanted_replicas, settled) - 1)
+    pods = [pod for pod in situation.pods if pod.revision == deployment.revision and not pod.deleting]
+    settled = sum(not pod.starting for pod in pods)
+    return sum(pod.ready for pod in pods), max(1, min(deployment.wanted_replicas, settled) - 1)
 
 
 def _stalled(
