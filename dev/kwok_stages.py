@@ -2,14 +2,14 @@
 
 A pod asks by annotations, which a test puts on the pod template or on a live pod:
 
-    test.agentservice.dev/pod           the state to be in: Ready (the default); NotReady: running, and its readiness
+    pods.example.com/pod                the state to be in: Ready (the default); NotReady: running, and its readiness
                                         probe fails; or the waiting reason of a container that does not run, as in
                                         ImagePullBackOff, CreateContainerConfigError, CrashLoopBackOff
-    test.agentservice.dev/message       what a waiting container says about it
-    test.agentservice.dev/exit-code     how the container of a CrashLoopBackOff ended last time ("1")
-    test.agentservice.dev/last-message  what it left in its termination log
-    test.agentservice.dev/last-reason   why it ended ("Error"; "OOMKilled")
-    test.agentservice.dev/ready-after   how long it runs before it is Ready, as in "3s"
+    pods.example.com/message            what a waiting container says about it
+    pods.example.com/exit-code          how the container of a CrashLoopBackOff ended last time ("1")
+    pods.example.com/last-message       what it left in its termination log
+    pods.example.com/last-reason        why it ended ("Error"; "OOMKilled")
+    pods.example.com/ready-after        how long it runs before it is Ready, as in "3s"
 
 Taking the annotation off, or changing it, mends or changes the pod.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-PREFIX = "test.agentservice.dev"
+PREFIX = "pods.example.com"
 
 _WANTED = f'(.metadata.annotations["{PREFIX}/pod"] // "Ready")'
 _READY_AFTER = f'.metadata.annotations["{PREFIX}/ready-after"]'

@@ -13,6 +13,8 @@ import yaml
 
 from dev.process import ChildDiedError, DeadlineError, wait_until
 from dev.shared_plane import shared_control_plane
+from tests.controlplane.agent_services import AgentServices
+from tests.controlplane.operator_process import OperatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,30 @@ def crd(cluster: Cluster) -> None:
         for definition in yaml.safe_load_all(file.read_text()):
             applied = cluster.api.apply(definition, force=True)
             _wait_established(cluster, cluster.api.path_of(applied))
+
+
+@pytest.fixture
+def idle_operator(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator for the test's namespace that the test starts itself; it ends with the test."""
+    del crd
+    process = OperatorProcess(cluster, namespace, tmp_path)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def operator(idle_operator: OperatorProcess) -> OperatorProcess:
+    """A running operator that leads in the test's namespace."""
+    return idle_operator.start()
+
+
+@pytest.fixture
+def services(cluster: Cluster, crd: None, namespace: str) -> AgentServices:
+    """The AgentServices of the test's namespace."""
+    del crd
+    return AgentServices(cluster, namespace)
 
 
 def _wait_established(cluster: Cluster, path: str) -> None:
