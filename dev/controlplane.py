@@ -2,17 +2,19 @@
 
 Everything listens on loopback only and ends with this process, however it ends.
 
-    python -m dev.controlplane      run one until Ctrl-C
+    python -m dev.controlplane              run one until Ctrl-C
+    python -m dev.controlplane --prepare    only find or build its programs, minutes the first time
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import csv
 import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from dev import toolchain
 from dev.api_client import ApiError
 from dev.cluster import Cluster, write_kubeconfig
 from dev.kwok_stages import stages
-from dev.process import Child, start, wait_until
+from dev.process import Child, ChildDiedError, DeadlineError, start, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,13 +253,25 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _main() -> None:
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.controlplane", description="Run a control plane until Ctrl-C.")
+    parser.add_argument("--prepare", action="store_true", help="only find or build its programs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), control_plane() as cluster:
-        print(f"A control plane answers at {cluster.server}. Ctrl-C ends it.\n")
-        print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
-        signal.pause()
+    try:
+        if parser.parse_args().prepare:
+            toolchain.ensure(*PROGRAMS)
+            return 0
+        with control_plane() as cluster:
+            print(f"A control plane answers at {cluster.server}. Ctrl-C ends it.\n")
+            print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        pass  # how it is meant to end
+    except (toolchain.ToolchainError, ChildDiedError, DeadlineError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    _main()
+    raise SystemExit(_main())

