@@ -28,6 +28,7 @@ def crd_yaml() -> str:
 
 FILES: dict[str, Callable[[], str]] = {
     "crds/agentservice.dev_agentservices.yaml": crd_yaml,
+    "charts/agentservice-operator/files/crds/agentservice.dev_agentservices.yaml": crd_yaml,
     "docs/reference/api.md": lambda: api_reference(AGENT_SERVICE),
 }
 """Content by path from the root of the repository."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agent_runtime.config import RuntimeConfig
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.labels import Object
 from tests.unit.builders.services import CONTEXT, agent_service, child
 
 
-def pod(**fields: object) -> Object:
+def pod(**fields: Any) -> Object:
     return dict(child("Deployment", agent_service(**fields))["spec"]["template"]["spec"])
 
 

@@ -18,26 +18,15 @@ maps = st.dictionaries(names.map("example.com/{}".format), names, max_size=4)
 MAPS_BY_NAME = ("models", "agents", "env", "imagePullSecrets")
 
 
-def unique(
-    field: str, items: st.SearchStrategy[dict[str, Any]], **sizes: int
-) -> st.SearchStrategy[list[dict[str, Any]]]:
-    return st.lists(items, unique_by=lambda item: item[field], max_size=4, **sizes)
+def by_name(item: st.SearchStrategy[dict[str, Any]], at_least: int = 0) -> st.SearchStrategy[list[dict[str, Any]]]:
+    return st.lists(item, unique_by=lambda entry: str(entry["name"]), min_size=at_least, max_size=4)
 
 
 @st.composite
 def specs(draw: st.DrawFn) -> dict[str, Any]:
-    models = draw(
-        unique(
-            "name",
-            st.fixed_dictionaries({"name": names, "provider": st.just("Echo"), "retries": st.integers(0, 5)}),
-            min_size=1,
-        )
-    )
-    agents = draw(
-        unique(
-            "name", st.fixed_dictionaries({"name": names, "systemPrompt": st.text(min_size=1, max_size=20)}), min_size=1
-        )
-    )
+    model = st.fixed_dictionaries({"name": names, "provider": st.just("Echo"), "retries": st.integers(0, 5)})
+    agent = st.fixed_dictionaries({"name": names, "systemPrompt": st.text(min_size=1, max_size=20)})
+    models, agents = draw(by_name(model, 1)), draw(by_name(agent, 1))
     return {
         "models": models,
         "defaultModel": draw(st.sampled_from([model["name"] for model in models])),
@@ -45,8 +34,8 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
         "defaultAgent": draw(st.sampled_from([agent["name"] for agent in agents])),
         "inheritedMetadata": {"labels": draw(maps), "annotations": draw(maps)},
         "runtime": {
-            "env": draw(unique("name", st.fixed_dictionaries({"name": names.map(str.upper), "value": names}))),
-            "imagePullSecrets": draw(unique("name", st.fixed_dictionaries({"name": names}))),
+            "env": draw(by_name(st.fixed_dictionaries({"name": names.map(str.upper), "value": names}))),
+            "imagePullSecrets": draw(by_name(st.fixed_dictionaries({"name": names}))),
             "podLabels": draw(maps),
             "podAnnotations": draw(maps),
             "nodeSelector": draw(maps),

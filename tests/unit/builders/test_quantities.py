@@ -74,8 +74,8 @@ def test_the_stored_form_is_final_and_means_the_same(number: Decimal, suffix: st
 
 
 def value(quantity: str) -> Decimal:
-    factors = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "n": "1e-9", "u": "1e-6", "m": "1e-3"}
-    factors |= {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+    factors = {"Ki": "1024", "Mi": "1048576", "Gi": "1073741824", "Ti": "1099511627776", "Pi": "1125899906842624"}
+    factors |= {"n": "1e-9", "u": "1e-6", "m": "1e-3", "k": "1e3", "M": "1e6", "G": "1e9", "T": "1e12", "P": "1e15"}
     for suffix, factor in factors.items():
         if quantity.endswith(suffix):
             return Decimal(quantity.removesuffix(suffix)) * Decimal(factor)
