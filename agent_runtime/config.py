@@ -1,7 +1,7 @@
 """RuntimeConfig: the one schema of the configuration that the operator renders and the runtime reads.
 
-The operator's ConfigMap builder creates it, the runtime reads it from the mounted file; so this module imports nothing but
-Pydantic. Fields are snake_case on the wire too: nobody writes this file by hand.
+The operator's ConfigMap builder creates it, the runtime reads it from the mounted file; so this module imports nothing
+but Pydantic. Fields are snake_case on the wire too: nobody writes this file by hand.
 """
 
 from __future__ import annotations
@@ -72,5 +72,5 @@ class RuntimeConfig(_ConfigModel):
     lame_duck_seconds: Annotated[float, Field(ge=0)]
     drain_seconds: Annotated[float, Field(ge=0)]
     api_keys_directory: str
-    """One file per client: its name is the principal, its lines are the keys that are valid now (two while rotating)."""
+    """One file per client: its name is the principal, its lines are the keys valid now (two while rotating)."""
     log_level: Literal["debug", "info", "warning", "error"]

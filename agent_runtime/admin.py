@@ -1,0 +1,99 @@
+"""The admin port: probes, metrics and status.
+
+In a thread with a loop of its own, so that they answer when the main loop cannot.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import PlainTextResponse, Response
+
+from agent_runtime import __version__
+from agent_runtime.config import SCHEMA_VERSION
+from agent_runtime.lifecycle import Phase
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from agent_runtime.config import RuntimeConfig
+    from agent_runtime.lifecycle import Lifecycle
+    from agent_runtime.pipeline.admission import Admission
+
+
+@contextmanager
+def admin_server(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Serve `app` on `listener` from a thread, as long as the block runs."""
+    config = uvicorn.Config(app, loop="asyncio", lifespan="off", ws="none", log_config=None, access_log=False)
+    config.server_header = False
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="admin", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(timeout=2)
+
+
+def admin_app(config: RuntimeConfig, *, revision: str, lifecycle: Lifecycle, admission: Admission) -> ASGIApp:
+    """The paths of the admin port. They need no key: the port is not part of the Service."""
+
+    def statusz() -> Response:
+        status: dict[str, Any] = {
+            "service": config.service,
+            "namespace": config.namespace,
+            "version": __version__,
+            "schema_version": SCHEMA_VERSION,
+            "revision": revision,
+            "phase": lifecycle.phase.value,
+            "uptime_seconds": round(time.monotonic() - lifecycle.started_at, 3),
+            "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
+            "agents": [agent.name for agent in config.agents],
+            "models": [{"name": model.name, "provider": model.provider} for model in config.models],
+        }
+        return Response(orjson.dumps(status), media_type="application/json")
+
+    def metrics() -> Response:
+        return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    paths = {
+        "/livez": lambda: _probe(_stalled(lifecycle)),
+        "/readyz": lambda: _probe(_stalled(lifecycle) or _not_serving(lifecycle)),
+        "/startupz": lambda: _probe("" if lifecycle.started else "starting"),
+        "/statusz": statusz,
+        "/metrics": metrics,
+    }
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            response: Response = PlainTextResponse("only GET\n", 405, {"Allow": "GET, HEAD"})
+        elif path := paths.get(scope["path"]):
+            response = path()
+        else:
+            response = PlainTextResponse(f"there are {' '.join(paths)}\n", 404)
+        await response(scope, receive, send)
+
+    return app
+
+
+def _stalled(lifecycle: Lifecycle) -> str:
+    stalled = lifecycle.stalled_seconds()
+    return f"the main loop has stood still for {stalled:.1f} s" if stalled else ""
+
+
+def _not_serving(lifecycle: Lifecycle) -> str:
+    return "" if lifecycle.phase is Phase.SERVING else lifecycle.phase.value
+
+
+def _probe(reason: str) -> Response:
+    return PlainTextResponse(f"{reason}\n", 503) if reason else PlainTextResponse("ok\n")

@@ -1,0 +1,101 @@
+"""One model call: its tries, until the first of them that shows something."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from agent_runtime import metrics
+from agent_runtime.agent.model import Completed, ModelCallError
+from agent_runtime.api.errors import UPSTREAM_INTERRUPTED, UPSTREAM_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from agent_runtime.agent.model import Model, ModelEvent, ModelRequest
+
+FIRST_BACKOFF_SECONDS = 0.25
+MAX_BACKOFF_SECONDS = 4.0
+"""A provider that asks for a longer wait is not asked again: the caller is told, who can wait better than we."""
+
+
+async def call_model(
+    model: Model, request: ModelRequest, *, agent: str, on_text: Callable[[str], Awaitable[None]]
+) -> Completed:
+    """Ask the model, again where a try fails before its first text and may succeed later.
+
+    Args:
+        model: whom to ask.
+        request: what to ask.
+        agent: who asks, for the metrics.
+        on_text: gets each piece of the answer.
+
+    Raises:
+        ModelCallError: of the last try.
+    """
+    shown = False
+
+    async def show(text: str) -> None:
+        nonlocal shown
+        shown = True
+        await on_text(text)
+
+    for attempt in range(model.retries + 1):
+        try:
+            answer = await _try_once(model, request, agent=agent, on_text=show)
+        except ModelCallError as error:
+            metrics.MODEL_CALLS.labels(model.name, error.kind.code).inc()
+            pause = _pause(attempt, error.retry_after)
+            if shown or not error.retryable or attempt == model.retries or pause is None:
+                raise
+        except asyncio.CancelledError:
+            metrics.MODEL_CALLS.labels(model.name, "canceled").inc()
+            raise
+        else:
+            metrics.MODEL_CALLS.labels(model.name, "ok").inc()
+            return answer
+        await asyncio.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+async def _try_once(
+    model: Model, request: ModelRequest, *, agent: str, on_text: Callable[[str], Awaitable[None]]
+) -> Completed:
+    began = time.monotonic()
+    async with aclosing(model.provider.stream(request)) as events:
+        event = await _first_event(model, events)
+        metrics.TIME_TO_FIRST_TOKEN.labels(agent, model.name).observe(time.monotonic() - began)
+        while not isinstance(event, Completed):
+            await on_text(event.text)
+            try:
+                event = await anext(events)
+            except StopAsyncIteration:
+                raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider ended its answer early.") from None
+        return event
+
+
+async def _first_event(model: Model, events: AsyncGenerator[ModelEvent, None]) -> ModelEvent:
+    limit = model.first_token_timeout_seconds
+    try:
+        async with asyncio.timeout(limit):
+            return await anext(events)
+    except TimeoutError:
+        raise ModelCallError(
+            UPSTREAM_TIMEOUT, f"Model {model.name} showed nothing within {limit:g} s.", retryable=True
+        ) from None
+    except StopAsyncIteration:
+        raise ModelCallError(
+            UPSTREAM_INTERRUPTED, "The provider ended its answer before it began.", retryable=True
+        ) from None
+
+
+def _pause(attempt: int, retry_after: float | None) -> float | None:
+    """Seconds before the next try; None: too long to wait here."""
+    if retry_after is not None:
+        return retry_after if retry_after <= MAX_BACKOFF_SECONDS else None
+    # Half of it random, so that callers who failed together do not come back together.
+    pause: float = min(FIRST_BACKOFF_SECONDS * 2**attempt, MAX_BACKOFF_SECONDS)
+    return pause * random.uniform(0.5, 1)  # noqa: S311 - no secret

@@ -1,0 +1,63 @@
+"""The providers, one file each, and which of them the configuration asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_runtime.agent.model import Model
+from agent_runtime.agent.providers.echo import EchoProvider
+from agent_runtime.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_runtime.agent.model import Provider
+    from agent_runtime.config import ModelConfig, RuntimeConfig
+
+
+def check_credentials(config: RuntimeConfig) -> None:
+    """See whether each model has its credentials, before anything slow is done.
+
+    Raises:
+        ConfigurationError: a file is missing or empty: an agent on that model could never answer.
+    """
+    for model in config.models:
+        if model.anthropic is None:
+            continue
+        path = Path(model.anthropic.credentials_file)
+        try:
+            if path.read_text(encoding="utf-8").strip():
+                continue
+            reason = "is empty"
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror})"
+        raise ConfigurationError(
+            f"models[{model.name}].anthropic.credentials_file: {path} {reason}; "
+            "put the API key into the Secret that is mounted there"
+        )
+
+
+async def open_models(config: RuntimeConfig) -> Mapping[str, Model]:
+    """The models of the configuration by their handles."""
+    return {
+        model.name: Model(
+            name=model.name,
+            provider=await _open_provider(model),
+            max_tokens=model.max_tokens,
+            first_token_timeout_seconds=model.first_token_timeout_seconds,
+            retries=model.retries,
+        )
+        for model in config.models
+    }
+
+
+async def _open_provider(model: ModelConfig) -> Provider:
+    if model.anthropic is None:
+        return EchoProvider()
+    # The SDK takes seconds to import: only where it is needed, and beside the loop, which goes on beating.
+    module = await asyncio.to_thread(importlib.import_module, "agent_runtime.agent.providers.anthropic")
+    provider: Provider = module.AnthropicProvider(model.anthropic)
+    return provider

@@ -1,0 +1,198 @@
+"""Anthropic: the Messages API through the official SDK. Importing this module imports the SDK, which takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import httpx2
+import orjson
+import structlog
+
+from agent_runtime.agent.model import Completed, ModelCallError, TextDelta, Usage
+from agent_runtime.api.errors import (
+    UPSTREAM_INTERRUPTED,
+    UPSTREAM_OVERLOADED,
+    UPSTREAM_REJECTED,
+    UPSTREAM_UNAUTHORIZED,
+    UPSTREAM_UNAVAILABLE,
+)
+from agent_runtime.credentials import CredentialsFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from anthropic.types import AssistantMessageParam, UserMessageParam
+
+    from agent_runtime.agent.model import Message, ModelEvent, ModelRequest
+    from agent_runtime.config import AnthropicProvider as AnthropicConfig
+
+_log = structlog.get_logger()
+
+CONNECT_SECONDS = 5.0
+_OVERLOADED = 529
+_OVERLOADED_TYPES = frozenset({"overloaded_error", "rate_limit_error"})
+_REPEATABLE_TYPES = frozenset({"api_error", "timeout_error"})
+
+
+class AnthropicProvider:
+    """One model on the Messages API.
+
+    The answer is read from the raw server-sent events: building the SDK's objects from them costs five times as much.
+    """
+
+    def __init__(self, config: AnthropicConfig) -> None:
+        self._model = config.model
+        self._credentials = CredentialsFile(Path(config.credentials_file))
+        self._client = anthropic.AsyncAnthropic(
+            api_key=self._credentials.read(),
+            base_url=config.base_url,
+            max_retries=0,  # the tries are ours: they end with the first text, and a fallback may follow
+            # Reading has no limit of its own: the first-token timeout and the deadline of the request end it.
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+            http_client=anthropic.DefaultAioHttpClient(),
+        )
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Ask once, twice where the key was renewed in the meantime."""
+        if (key := await self._credentials.current()) != self._client.api_key:
+            self._client.api_key = key
+        try:
+            async for event in self._stream(request):
+                yield event
+        except anthropic.AuthenticationError:
+            renewed = await self._credentials.reread()
+            if renewed == self._client.api_key:
+                raise ModelCallError(
+                    UPSTREAM_UNAUTHORIZED, "The provider refused the key in the Secret of this model."
+                ) from None
+            _log.info("credentials renewed", model=self._model)
+            self._client.api_key = renewed
+            try:
+                async for event in self._stream(request):
+                    yield event
+            except anthropic.AuthenticationError:
+                raise ModelCallError(
+                    UPSTREAM_UNAUTHORIZED, "The provider refused the renewed key in the Secret of this model."
+                ) from None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        try:
+            async with self._client.messages.with_streaming_response.create(
+                model=self._model,
+                max_tokens=request.max_tokens,
+                system=request.system or anthropic.omit,
+                messages=[_param(message) for message in request.messages],
+                cache_control={"type": "ephemeral"},
+                stream=True,
+            ) as response:
+                async for event in _read_answer(_sse_data(response.iter_bytes())):
+                    yield event
+        except anthropic.AuthenticationError:
+            raise
+        except anthropic.APIStatusError as error:
+            raise _from_status(error) from None
+        except anthropic.APIConnectionError as error:
+            raise ModelCallError(
+                UPSTREAM_UNAVAILABLE, f"The provider cannot be reached ({_cause(error)}).", retryable=True
+            ) from None
+        except httpx2.TransportError as error:
+            raise ModelCallError(
+                UPSTREAM_INTERRUPTED, f"The provider broke off its answer ({_cause(error)}).", retryable=True
+            ) from None
+
+
+def _param(message: Message) -> UserMessageParam | AssistantMessageParam:
+    if message.role == "user":
+        return {"role": "user", "content": message.text}
+    return {"role": "assistant", "content": message.text}
+
+
+async def _read_answer(events: AsyncIterator[bytes]) -> AsyncGenerator[ModelEvent, None]:
+    """The events of one answer from the data of its server-sent events."""
+    model = stop_reason = ""
+    usage: dict[str, Any] = {}
+    async for data in events:
+        event = orjson.loads(data)
+        match event["type"]:
+            case "content_block_delta" if event["delta"]["type"] == "text_delta":
+                yield TextDelta(event["delta"]["text"])
+            case "message_start":
+                model = event["message"]["model"]
+                usage |= event["message"]["usage"]
+            case "message_delta":
+                stop_reason = event["delta"]["stop_reason"]
+                # Its counts are cumulative; those it leaves out stay as they were.
+                usage |= {kind: count for kind, count in event["usage"].items() if count is not None}
+            case "message_stop":
+                yield Completed(model=model, stop_reason=stop_reason, usage=_usage(usage))
+                return
+            case "error":
+                raise _from_event(event["error"])
+    raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider ended its answer early.", retryable=True)
+
+
+async def _sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The data lines of server-sent events.
+
+    Lines end with a line feed only: text libraries also split at U+2028 and its like, which JSON strings may hold. Each
+    event of the Messages API has its data in one line.
+    """
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[len(b"data:") :]
+
+
+def _usage(raw: dict[str, Any]) -> Usage:
+    return Usage(
+        input=raw.get("input_tokens") or 0,
+        output=raw.get("output_tokens") or 0,
+        cache_read=raw.get("cache_read_input_tokens") or 0,
+        cache_write=raw.get("cache_creation_input_tokens") or 0,
+    )
+
+
+def _from_status(error: anthropic.APIStatusError) -> ModelCallError:
+    status = error.status_code
+    _log.warning("provider refused", status=status, type=error.type, upstream_request_id=error.request_id)
+    if status in {httpx2.codes.TOO_MANY_REQUESTS, _OVERLOADED}:
+        return ModelCallError(
+            UPSTREAM_OVERLOADED,
+            f"The provider answered {status}.",
+            retryable=True,
+            retry_after=_seconds(error.response.headers.get("retry-after")),
+        )
+    if status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == httpx2.codes.REQUEST_TIMEOUT:
+        return ModelCallError(UPSTREAM_UNAVAILABLE, f"The provider answered {status}.", retryable=True)
+    if status == httpx2.codes.FORBIDDEN:
+        return ModelCallError(UPSTREAM_UNAUTHORIZED, "The key of this model may not do this at the provider.")
+    return ModelCallError(UPSTREAM_REJECTED, f"The provider answered {status} ({error.type or 'no reason'}).")
+
+
+def _from_event(error: dict[str, Any]) -> ModelCallError:
+    kind = error.get("type")
+    _log.warning("provider failed within its answer", type=kind)
+    if kind in _OVERLOADED_TYPES:
+        return ModelCallError(UPSTREAM_OVERLOADED, f"The provider says {kind}.", retryable=True)
+    if kind in _REPEATABLE_TYPES:
+        return ModelCallError(UPSTREAM_UNAVAILABLE, f"The provider says {kind}.", retryable=True)
+    return ModelCallError(UPSTREAM_REJECTED, f"The provider says {kind}.")
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return float(header) if header is not None else None
+    except ValueError:  # a date: our own pause will do
+        return None
+
+
+def _cause(error: Exception) -> str:
+    return type(error.__cause__ or error).__name__

@@ -1,0 +1,36 @@
+"""Echo: answers without a model, a key or a network, so that everything else can be tried."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from agent_runtime.agent.model import Completed, TextDelta, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from agent_runtime.agent.model import ModelEvent, ModelRequest
+
+MODEL = "echo"
+
+
+class EchoProvider:
+    """Repeats the last message, saying that it is no model."""
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Answer word by word; a token is a word here."""
+        answer = f"Echo (no model is configured): {request.messages[-1].text}"
+        words = re.findall(r"\S+\s*|\s+", answer)
+        shown = words[: request.max_tokens]
+        for word in shown:
+            yield TextDelta(word)
+        asked = sum(len(message.text.split()) for message in request.messages) + len(request.system.split())
+        yield Completed(
+            model=MODEL,
+            stop_reason="end_turn" if len(shown) == len(words) else "max_tokens",
+            usage=Usage(input=asked, output=len(shown)),
+        )
+
+    async def aclose(self) -> None:
+        """Nothing is held."""

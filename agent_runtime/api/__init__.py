@@ -1,0 +1,1 @@
+"""What callers see: routes, one file per protocol or resource, and errors."""

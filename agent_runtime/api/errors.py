@@ -1,0 +1,124 @@
+"""Errors as callers see them: RFC 9457 problem details with a code from one list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+
+from agent_runtime.pipeline.context import context_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.types import Scope
+
+MEDIA_TYPE = "application/problem+json"
+
+CATALOGUE: dict[str, ProblemKind] = {}
+"""Every kind of problem by its code; docs/runtime.md lists them too."""
+
+
+@dataclass(frozen=True)
+class ProblemKind:
+    """One entry of the catalogue.
+
+    Args:
+        code: stable name for programs.
+        status: HTTP status.
+        title: what it is, for people, the same for every occurrence.
+        repeatable: whether the same request may be sent again. The official clients of OpenAI and Anthropic repeat
+            409, 429 and every 5xx by themselves unless told not to.
+    """
+
+    code: str
+    status: int
+    title: str
+    repeatable: bool = True
+
+    def __post_init__(self) -> None:
+        """List it in the catalogue."""
+        CATALOGUE[self.code] = self
+
+
+MALFORMED_JSON = ProblemKind("malformed_json", 400, "The body is not JSON")
+UNAUTHENTICATED = ProblemKind("unauthenticated", 401, "A valid API key is needed")
+NOT_FOUND = ProblemKind("not_found", 404, "There is nothing at this path")
+AGENT_NOT_FOUND = ProblemKind("agent_not_found", 404, "There is no such agent")
+CONVERSATION_NOT_FOUND = ProblemKind("conversation_not_found", 404, "There is no such conversation")
+METHOD_NOT_ALLOWED = ProblemKind("method_not_allowed", 405, "This path does not take this method")
+BODY_TIMEOUT = ProblemKind("body_timeout", 408, "The body did not arrive in time")
+CONVERSATION_BUSY = ProblemKind("conversation_busy", 409, "The conversation is answering another request")
+BODY_TOO_LARGE = ProblemKind("body_too_large", 413, "The body is too large")
+UNSUPPORTED_MEDIA_TYPE = ProblemKind("unsupported_media_type", 415, "The body must be application/json")
+INVALID_INPUT = ProblemKind("invalid_input", 422, "The body does not have the expected form")
+INTERNAL_ERROR = ProblemKind("internal_error", 500, "The runtime failed")
+UPSTREAM_UNAUTHORIZED = ProblemKind("upstream_unauthorized", 502, "The provider refused our key", repeatable=False)
+UPSTREAM_REJECTED = ProblemKind("upstream_rejected", 502, "The provider refused the request", repeatable=False)
+UPSTREAM_UNAVAILABLE = ProblemKind("upstream_unavailable", 502, "The provider cannot be reached or failed")
+UPSTREAM_INTERRUPTED = ProblemKind("upstream_interrupted", 502, "The provider broke off its answer")
+OVERLOADED = ProblemKind("overloaded", 503, "Too many requests are waiting")
+SHUTTING_DOWN = ProblemKind("shutting_down", 503, "This replica is shutting down")
+UPSTREAM_OVERLOADED = ProblemKind("upstream_overloaded", 503, "The provider is overloaded or limits us")
+DEADLINE_EXCEEDED = ProblemKind("deadline_exceeded", 504, "The answer was not complete in time", repeatable=False)
+UPSTREAM_TIMEOUT = ProblemKind(
+    "upstream_timeout", 504, "The provider did not begin to answer in time", repeatable=False
+)
+
+
+class ProblemError(Exception):
+    """A request cannot be answered as asked, for a reason that its caller may know.
+
+    Args:
+        kind: entry of the catalogue.
+        detail: one sentence on this occurrence, for people; never holds a secret or a prompt.
+        errors: single faults of the input, as `{"pointer": JSON pointer, "detail": sentence}`.
+        retry_after: whole seconds after which the request may be repeated.
+        headers: further response headers.
+    """
+
+    def __init__(
+        self,
+        kind: ProblemKind,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{kind.code}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.errors = errors
+        self.retry_after = retry_after
+        self.headers = headers or {}
+
+    def document(self, scope: Scope) -> dict[str, Any]:
+        """The problem details object for the request of `scope`."""
+        document: dict[str, Any] = {
+            "type": f"urn:agentservice:problem:{self.kind.code}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "instance": scope["path"],
+            "code": self.kind.code,
+            "request_id": context_of(scope).request_id,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return document
+
+
+def problem_response(scope: Scope, problem: ProblemError) -> Response:
+    """The whole answer to the request of `scope`; also notes the problem for the log line and the metrics."""
+    context_of(scope).fail(problem.kind.status, problem.kind.code)
+    headers = dict(problem.headers)
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
+    if not problem.kind.repeatable:
+        headers["x-should-retry"] = "false"
+    return Response(
+        orjson.dumps(problem.document(scope)), status_code=problem.kind.status, headers=headers, media_type=MEDIA_TYPE
+    )

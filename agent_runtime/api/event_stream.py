@@ -1,0 +1,75 @@
+"""Server-sent events to a caller: as soon as there is something to say, and often enough that proxies keep the line."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import Send
+
+START_SECONDS = 10.0
+"""After this long without an event the answer begins anyway: the status is then 200, whatever comes."""
+PING_SECONDS = 15.0
+"""Common proxies close a connection that is silent for 60 s."""
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+
+
+class EventStream:
+    """One answer of events with ids that count up."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._writing = asyncio.Lock()
+        self._last_id = 0
+        self._last_write = 0.0
+        self.started = False
+        """Whether the status has been sent, so that a failure can only be told as an event."""
+
+    async def event(self, kind: str, fields: dict[str, Any]) -> None:
+        """Send one event; its data repeats its type, since the onmessage of browsers does not see named events."""
+        self._last_id += 1
+        data = orjson.dumps({"type": kind, **fields})
+        await self._write(b"id: %d\nevent: %s\ndata: %s\n\n" % (self._last_id, kind.encode(), data))
+
+    async def end(self) -> None:
+        """End the answer."""
+        await self._write(b"", more=False)
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Begin the answer and fill its pauses by comments, as long as the block runs."""
+        task = asyncio.create_task(self._keep_alive())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _keep_alive(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._last_write = loop.time()
+        while True:
+            pause = PING_SECONDS if self.started else START_SECONDS
+            silence = loop.time() - self._last_write
+            if silence >= pause:
+                await self._write(b": ping\n\n")
+            else:
+                await asyncio.sleep(pause - silence)
+
+    async def _write(self, chunk: bytes, *, more: bool = True) -> None:
+        async with self._writing:
+            if not self.started:
+                self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            self._last_write = asyncio.get_running_loop().time()
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": more})

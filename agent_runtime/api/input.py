@@ -1,0 +1,44 @@
+"""The bodies that callers send: read once, checked in one place, refused with the same words everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agent_runtime.api.errors import INVALID_INPUT, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_json(request: Request, model: type[Body]) -> Body:
+    """The body of `request` as a `model`.
+
+    Raises:
+        ProblemError: it is of another media type, not JSON, or not as the model wants it.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ProblemError(
+            UNSUPPORTED_MEDIA_TYPE, f"Send Content-Type: application/json, not {media_type[:100] or 'none at all'}."
+        )
+    raw = await request.body()
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        raise ProblemError(MALFORMED_JSON, faults[0]["msg"])
+    errors = [
+        {"pointer": "".join(f"/{_escaped(part)}" for part in fault["loc"]), "detail": fault["msg"]} for fault in faults
+    ]
+    first = errors[0]
+    raise ProblemError(INVALID_INPUT, f"{first['pointer'] or 'The body'}: {first['detail']}", errors=errors)
+
+
+def _escaped(part: str | int) -> str:
+    """One reference token of a JSON pointer (RFC 6901)."""
+    return str(part).replace("~", "~0").replace("/", "~1")

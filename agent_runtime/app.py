@@ -1,0 +1,72 @@
+"""The application behind the serving port."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from agent_runtime.agent.turn import agent_handler
+from agent_runtime.api.chat import chat_routes
+from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError, problem_response
+from agent_runtime.api.service import service_routes
+from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
+from agent_runtime.pipeline.conversation_lock import ConversationLock
+from agent_runtime.state.conversations import MemoryConversations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp
+
+    from agent_runtime.agent.model import Model
+    from agent_runtime.api_keys import ApiKeys
+    from agent_runtime.config import RuntimeConfig
+    from agent_runtime.lifecycle import Lifecycle
+    from agent_runtime.pipeline.admission import Admission
+    from agent_runtime.pipeline.interruption import Turns
+
+
+def build_app(
+    config: RuntimeConfig,
+    *,
+    models: Mapping[str, Model],
+    keys: ApiKeys,
+    lifecycle: Lifecycle,
+    turns: Turns,
+    admission: Admission,
+) -> ASGIApp:
+    """Routes and stages, put together."""
+    handler = wrap_agent(
+        agent_handler(models, MemoryConversations()),
+        turns=turns,
+        admission=admission,
+        conversations=ConversationLock(),
+        timeout_seconds=config.request_timeout_seconds,
+    )
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.add_exception_handler(ProblemError, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_refusal_of_router)
+    app.include_router(chat_routes(config, handler))
+    app.include_router(service_routes(config, lifecycle))
+    return wrap_routes(app, keys=keys, lifecycle=lifecycle)
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ProblemError):
+        raise error
+    return problem_response(request.scope, error)
+
+
+async def _answer_refusal_of_router(request: Request, error: Exception) -> Response:
+    """404 and 405 in our words; nothing else comes from the router, since bodies are read by us."""
+    match error:
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            problem = ProblemError(NOT_FOUND, "The paths are in the documentation of the runtime.")
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers=headers):
+            problem = ProblemError(METHOD_NOT_ALLOWED, f"{request.method} is not served here.", headers=headers)
+        case _:
+            raise error
+    return problem_response(request.scope, problem)

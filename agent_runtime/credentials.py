@@ -1,0 +1,62 @@
+"""The key of a provider: a mounted file, re-read when the kubelet renews it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_log = structlog.get_logger()
+
+CHECK_SECONDS = 2.0
+"""How often the file is looked at, at most."""
+
+
+class CredentialsFile:
+    """One key in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._key = ""
+        self._modified = 0
+        self._looked_at = 0.0
+
+    def read(self) -> str:
+        """The key as it is in the file now; where that cannot be read or is empty, the one before.
+
+        Raises:
+            OSError: it could not be read the first time.
+        """
+        self._looked_at = time.monotonic()
+        try:
+            # The time before the content: a change in between is seen at the next look.
+            self._modified = self._path.stat().st_mtime_ns
+            self._key = self._path.read_text(encoding="utf-8").strip() or self._key
+        except OSError as error:
+            if not self._key:
+                raise
+            _log.warning("credentials cannot be read; the key read before is used", reason=error.strerror)
+        return self._key
+
+    async def current(self) -> str:
+        """The key, looked at again where the last look is some time ago."""
+        if time.monotonic() - self._looked_at < CHECK_SECONDS:
+            return self._key
+        self._looked_at = time.monotonic()
+        return await asyncio.to_thread(self._read_if_changed)
+
+    async def reread(self) -> str:
+        """The key as it is in the file now, however recently that was looked at."""
+        return await asyncio.to_thread(self.read)
+
+    def _read_if_changed(self) -> str:
+        try:
+            changed = self._path.stat().st_mtime_ns != self._modified
+        except OSError:
+            changed = True
+        return self.read() if changed else self._key

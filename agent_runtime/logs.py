@@ -1,0 +1,63 @@
+"""Logs: one JSON object per line, ours and the libraries', with the request id on every line of a request."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+# These log headers, bodies or prompts at DEBUG, whatever level the operator of the service asks for.
+_NEVER_BELOW_WARNING = ("anthropic", "httpx2", "httpcore2", "aiohttp", "asyncio", "uvicorn")
+
+
+def configure(level: Literal["debug", "info", "warning", "error"], service: str) -> None:
+    """Send every log line of this process through one JSON renderer.
+
+    Args:
+        level: lines below it are dropped.
+        service: name of the AgentService, on every line.
+    """
+
+    def name_service(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        name_service,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_to_json)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_to_json),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in _NEVER_BELOW_WARNING:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(capture=True)
+
+
+def _to_json(event: EventDict, **_: Any) -> str:
+    return orjson.dumps(event, default=repr).decode()

@@ -1,0 +1,60 @@
+"""The serve command: everything that can be wrong is found, and said in one sentence, before the port opens."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from agent_runtime import __version__, logs, metrics
+from agent_runtime.admin import admin_app, admin_server
+from agent_runtime.agent.providers import check_credentials
+from agent_runtime.api_keys import ApiKeys
+from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.pipeline.admission import Admission
+from agent_runtime.server import bind, serve_until_told
+from agent_runtime.settings import ConfigurationError, load_config, load_settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXIT_MISCONFIGURED = 2
+
+
+def serve() -> int:
+    """Serve until told to end.
+
+    Returns:
+        0 after a drain, 2 where the process cannot serve as it is configured.
+    """
+    # As process 1 of a container we would not be ended by these signals without a handler.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit_before_serving)
+    try:
+        settings = load_settings()
+        config = load_config(settings.config_path)
+        logs.configure(config.log_level, config.service)
+        keys = ApiKeys(Path(config.api_keys_directory))
+        check_credentials(config)
+        admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
+        listener = bind(settings.bind_address, settings.port, variable="PORT")
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_MISCONFIGURED
+
+    metrics.BUILD_INFO.labels(__version__).set(1)
+    metrics.CONFIG_REVISION.labels(settings.revision).set(1)
+    lifecycle = Lifecycle()
+    admission = Admission(limit=config.max_concurrent_requests, queue_limit=config.max_queued_requests)
+    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission)
+    with admin_server(admin, admin_listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_until_told(config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission))
+    return 0
+
+
+def _exit_before_serving(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""What every request passes, once, whatever its protocol: one file per stage, put in order in compose.py."""

@@ -1,0 +1,56 @@
+"""The stages in their order. A new stage is one file and one line here.
+
+The first half is pure ASGI and wraps the routes; a route turns the body of its protocol into a Turn, which is where
+inputs are checked; the second half wraps the agent. Every protocol passes both.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from agent_runtime.pipeline.body_limit import body_limit
+from agent_runtime.pipeline.deadline import deadline
+from agent_runtime.pipeline.identity import identity
+from agent_runtime.pipeline.lame_duck import lame_duck
+from agent_runtime.pipeline.problems import problems
+from agent_runtime.pipeline.request_id import request_id
+from agent_runtime.pipeline.telemetry import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+    from agent_runtime.api_keys import ApiKeys
+    from agent_runtime.lifecycle import Lifecycle
+    from agent_runtime.pipeline.admission import Admission
+    from agent_runtime.pipeline.conversation_lock import ConversationLock
+    from agent_runtime.pipeline.interruption import Turns
+    from agent_runtime.pipeline.turn import Handler, Stage
+
+
+def wrap_routes(routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle) -> ASGIApp:
+    """`routes` behind everything that a request passes before its input is read."""
+    stages: list[Callable[[ASGIApp], ASGIApp]] = [
+        request_id,
+        telemetry,
+        lame_duck(lifecycle),  # outside of what may refuse: a refusal must close its connection too
+        problems,
+        body_limit,
+        identity(keys),
+    ]
+    return reduce(lambda app, stage: stage(app), reversed(stages), routes)
+
+
+def wrap_agent(
+    agent: Handler, *, turns: Turns, admission: Admission, conversations: ConversationLock, timeout_seconds: float
+) -> Handler:
+    """`agent` behind everything that a turn passes after its input is read."""
+    stages: list[Stage] = [
+        turns.interruptible(),
+        admission,
+        conversations,
+        deadline(timeout_seconds),
+    ]
+    return reduce(lambda handler, stage: stage(handler), reversed(stages), agent)

@@ -1,0 +1,52 @@
+"""Stage: who is calling, by API key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+
+from agent_runtime.api.errors import UNAUTHENTICATED, ProblemError
+from agent_runtime.pipeline.context import context_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from agent_runtime.api_keys import ApiKeys
+
+OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_BEARER = "bearer "
+
+
+def identity(keys: ApiKeys) -> Callable[[ASGIApp], ASGIApp]:
+    """Let only callers with a valid key pass; the name of the client that it belongs to is the principal."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def stage(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] not in OPEN_PATHS:
+                key = _presented_key(Headers(scope=scope))
+                principal = await keys.principal_of(key) if key else None
+                if principal is None:
+                    reason = "This key is not valid." if key else "No key was sent."
+                    raise ProblemError(
+                        UNAUTHENTICATED,
+                        f"{reason} Send one in X-API-Key or Authorization: Bearer.",
+                        headers={"WWW-Authenticate": 'Bearer realm="agentservice"'},
+                    )
+                context_of(scope).principal = principal
+            await app(scope, receive, send)
+
+        return stage
+
+    return wrap
+
+
+def _presented_key(headers: Headers) -> str:
+    if key := headers.get("x-api-key"):
+        return key
+    authorization = headers.get("authorization", "")
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        return authorization[len(_BEARER) :].strip()
+    return ""

@@ -1,0 +1,98 @@
+"""Stage: a turn ends at once when its caller leaves, or when the process must end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from agent_runtime.api.errors import SHUTTING_DOWN, ProblemError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from starlette.types import Receive
+
+    from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
+
+
+class ClientGoneError(Exception):
+    """The caller closed the connection: there is nobody to answer."""
+
+
+class Interruption:
+    """A block of code that others can end with an exception of their choice.
+
+    Works as asyncio.timeout does: cancels the task, and turns that cancellation, and no other, into the exception.
+    """
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._reason: Exception | None = None
+
+    def interrupt(self, reason: Exception) -> None:
+        """End the block with `reason`; the first one counts."""
+        if self._task is not None and self._reason is None:
+            self._reason = reason
+            self._task.cancel()
+
+    async def __aenter__(self) -> Self:
+        """Begin the block."""
+        self._task = asyncio.current_task()
+        if self._task is None:
+            raise RuntimeError("an interruption needs a task that it can end")
+        self._cancelling = self._task.cancelling()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the block."""
+        task, self._task = self._task, None
+        if task is None or self._reason is None:
+            return
+        if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise self._reason from None
+
+
+class Turns:
+    """The turns that run now, so that a drain can end them."""
+
+    def __init__(self) -> None:
+        self._running: set[Interruption] = set()
+
+    def __len__(self) -> int:
+        """How many run."""
+        return len(self._running)
+
+    def end_all(self) -> None:
+        """End every turn with a problem that tells its caller to ask another replica."""
+        for interruption in list(self._running):
+            interruption.interrupt(
+                ProblemError(SHUTTING_DOWN, "This replica ended before the answer was complete.", retry_after=1)
+            )
+
+    def interruptible(self) -> Stage:
+        """The stage."""
+
+        def wrap(handler: Handler) -> Handler:
+            async def stage(turn: Turn, emit: Emit) -> TurnResult:
+                async with Interruption() as interruption:
+                    watcher = asyncio.create_task(_watch(turn.receive, interruption))
+                    self._running.add(interruption)
+                    try:
+                        return await handler(turn, emit)
+                    finally:
+                        self._running.discard(interruption)
+                        watcher.cancel()
+
+            return stage
+
+        return wrap
+
+
+async def _watch(receive: Receive, interruption: Interruption) -> None:
+    """Interrupt once the caller has left; servers let handlers run on, and the tokens would be paid for."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    interruption.interrupt(ClientGoneError())

@@ -1,0 +1,70 @@
+"""Stage: one log line and the metrics of every request, when all is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent_runtime import metrics
+from agent_runtime.pipeline.context import RequestContext, context_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = structlog.get_logger()
+
+# Asked for every few seconds by load balancers: counted, but not worth a line each.
+_QUIET_ROUTES = frozenset({"/health/live", "/health/ready"})
+
+
+def telemetry(app: ASGIApp) -> ASGIApp:
+    """Count and log each request after its last byte, also one whose caller left."""
+
+    async def stage(scope: Scope, receive: Receive, send: Send) -> None:
+        context = context_of(scope)
+
+        async def note_status(message: Message) -> None:
+            if message["type"] == "http.response.start" and context.status is None:
+                context.status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, note_status)
+        finally:
+            route = scope.get("route")
+            context.route = getattr(route, "path", None) or "other"
+            _measure(context)
+            if context.route not in _QUIET_ROUTES or context.outcome != "ok":
+                _write_line(scope, context)
+
+    return stage
+
+
+def _measure(context: RequestContext) -> None:
+    agent, protocol = context.agent or "", context.protocol or ""
+    metrics.REQUESTS.labels(agent, protocol, context.route, str(context.status or 0)).inc()
+    if context.agent is None:
+        return
+    metrics.REQUEST_DURATION.labels(agent, protocol).observe(context.elapsed())
+    if context.usage is not None and context.model is not None:
+        for kind, tokens in context.usage.by_kind():
+            metrics.TOKENS.labels(agent, context.model, kind).inc(tokens)
+
+
+def _write_line(scope: Scope, context: RequestContext) -> None:
+    fields: dict[str, Any] = {
+        "method": scope["method"],
+        "route": context.route,
+        "status": context.status,
+        "outcome": context.outcome,
+        "seconds": round(context.elapsed(), 6),
+        "principal": context.principal,
+        "agent": context.agent,
+        "conversation_id": context.conversation_id,
+        "model": context.model,
+        "message_length": context.message_length,
+    }
+    if context.usage is not None:
+        fields |= context.usage.document()
+    _log.info("request", **{name: value for name, value in fields.items() if value is not None})

@@ -1,0 +1,58 @@
+"""A turn: one message to one agent and its answer, the same for every protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent_runtime.agent.model import TextDelta
+
+if TYPE_CHECKING:
+    from starlette.types import Receive
+
+    from agent_runtime.agent.model import Usage
+    from agent_runtime.config import AgentConfig
+    from agent_runtime.pipeline.context import RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a caller asks for."""
+
+    context: RequestContext
+    receive: Receive
+    """Of the request, whose body has been read: it tells when the caller leaves."""
+    principal: str
+    agent: AgentConfig
+    message: str
+    conversation_id: str | None
+    """The conversation to go on with; None: a new one."""
+    store: bool
+    """Whether the turn is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The model has begun to answer: from here on the caller can be answered."""
+
+    conversation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """The complete answer."""
+
+    conversation_id: str | None
+    text: str
+    model: str
+    stop_reason: str
+    usage: Usage
+
+
+TurnEvent = TurnStarted | TextDelta
+Emit = Callable[[TurnEvent], Awaitable[None]]
+"""Takes what happens in a turn, in order: one TurnStarted, then text. Its result is not an event: it is returned."""
+Handler = Callable[[Turn, Emit], Awaitable[TurnResult]]
+"""Answers a turn; raises ProblemError where it cannot."""
+Stage = Callable[[Handler], Handler]

@@ -1,0 +1,161 @@
+"""The serving process from its first socket to its last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from agent_runtime.agent.providers import open_models
+from agent_runtime.app import build_app
+from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.pipeline.interruption import Turns
+from agent_runtime.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from starlette.types import ASGIApp
+
+    from agent_runtime.api_keys import ApiKeys
+    from agent_runtime.config import RuntimeConfig
+    from agent_runtime.pipeline.admission import Admission
+
+_log = structlog.get_logger()
+
+GOODBYE_SECONDS = 2.0
+"""After the drain: for callers whose answers were cut to be told so. The pod's grace period has room for it."""
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than the pools of common proxies keep an idle connection (60 s): theirs end first, so that none sends into a
+connection that we are closing."""
+
+
+def bind(address: str, port: int, *, variable: str) -> socket.socket:
+    """A listening socket; on all addresses, IPv6 and IPv4, where `address` is empty.
+
+    Raises:
+        ConfigurationError: the port is taken or may not be used; the message names `variable`.
+    """
+    try:
+        if address:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            return socket.create_server((address, port), family=family, backlog=2048)
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
+        return socket.create_server(("", port), backlog=2048)
+    except OSError as error:
+        where = f"{address or '*'}:{port}"
+        raise ConfigurationError(
+            f"{where} cannot be listened on ({os.strerror(error.errno or 0)}); set {variable} to a free port"
+        ) from None
+
+
+async def serve_until_told(
+    config: RuntimeConfig, *, listener: socket.socket, keys: ApiKeys, lifecycle: Lifecycle, admission: Admission
+) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, then drain.
+
+    SIGTERM is Kubernetes: other replicas' callers still come for a moment, and are served. SIGINT is a person at a
+    terminal: nobody else will come. A second signal ends the drain.
+    """
+    told = _Told()
+    async with AsyncExitStack() as stack:
+        await _run_beside(stack, lifecycle.beat())
+        await _run_beside(stack, keys.watch())
+        models = await open_models(config)
+        for model in models.values():
+            stack.push_async_callback(model.provider.aclose)
+        turns = Turns()
+        app = build_app(config, models=models, keys=keys, lifecycle=lifecycle, turns=turns, admission=admission)
+        server = await _start(app, listener)
+        await _run_beside(stack, server.main_loop())
+        lifecycle.phase = Phase.SERVING
+        _log.info("ready", address=listener.getsockname()[:2], agents=[agent.name for agent in config.agents])
+
+        await told.first.wait()
+        if not told.by_terminal:
+            lifecycle.phase = Phase.LAME_DUCK
+            _log.info("leaving", lame_duck_seconds=config.lame_duck_seconds, in_flight=len(turns))
+            await told.again_within(config.lame_duck_seconds)
+        lifecycle.phase = Phase.DRAINING
+        _log.info("draining", drain_seconds=config.drain_seconds, in_flight=len(turns))
+        await _drain(server, turns, told, config.drain_seconds)
+        _log.info("drained")
+
+
+class _Told:
+    """The signals to end that came."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.by_terminal = False
+        self._again = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.first.is_set():
+            self._again.set()
+        self.by_terminal = self.by_terminal or number == signal.SIGINT
+        self.first.set()
+
+    async def again_within(self, seconds: float) -> None:
+        """Return after `seconds`, or at once when a second signal has come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+
+
+async def _start(app: ASGIApp, listener: socket.socket) -> uvicorn.Server:
+    """Uvicorn without its own signal handling and shutdown, whose order is not ours."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[listener])
+    return server
+
+
+async def _drain(server: uvicorn.Server, turns: Turns, told: _Told, seconds: float) -> None:
+    """Stop listening, let turns finish for `seconds`, tell the others that they end, and close."""
+    server.config.timeout_graceful_shutdown = math.ceil(seconds + GOODBYE_SECONDS)
+    closing = asyncio.create_task(server.shutdown())
+    patience = asyncio.create_task(told.again_within(seconds))
+    await asyncio.wait({closing, patience}, return_when=asyncio.FIRST_COMPLETED)
+    patience.cancel()
+    if not closing.done():
+        _log.warning("turns cut by the end of the drain", turns=len(turns))
+        turns.end_all()
+        await asyncio.wait({closing}, timeout=GOODBYE_SECONDS)
+        server.force_exit = True
+    await closing
+
+
+async def _run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until `stack` ends."""
+    task = asyncio.create_task(work)
+
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)

@@ -1,0 +1,106 @@
+"""What one process is told: the environment, the mounted configuration, and whether both make sense together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agent_runtime.config import ADMIN_PORT, CONFIG_PATH, SCHEMA_VERSION, SERVING_PORT, RuntimeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ConfigurationError(Exception):
+    """The process cannot serve as it is configured; the message is one sentence with the place and the remedy."""
+
+
+class Settings(BaseSettings):
+    """The environment variables that the process reads."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    config_path: Annotated[Path, Field(validation_alias="AGENTSERVICE_CONFIG")] = Path(CONFIG_PATH)
+    revision: Annotated[str, Field(validation_alias="AGENTSERVICE_REVISION")] = ""
+    """Digest of the pod template, as the operator knows it."""
+    bind_address: Annotated[str, Field(validation_alias="BIND_ADDRESS")] = ""
+    """Address that both ports listen on; empty: all of them, IPv4 and IPv6."""
+    port: Annotated[Port, Field(validation_alias="PORT")] = SERVING_PORT
+    admin_port: Annotated[Port, Field(validation_alias="ADMIN_PORT")] = ADMIN_PORT
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: a variable has a value that cannot be.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError(f"environment variable {_first_problem(error)}; correct it or unset it") from None
+
+
+def load_config(path: Path) -> RuntimeConfig:
+    """Read and check the mounted configuration.
+
+    Raises:
+        ConfigurationError: the file is missing, unreadable, too new, or contradicts itself.
+    """
+    try:
+        raw = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: there is no such file; mount the ConfigMap there or name another file in AGENTSERVICE_CONFIG"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); mend its mount or its mode") from None
+    except orjson.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{path}: is not JSON ({error}); render it again with agentctl or the operator"
+        ) from None
+
+    # Looked at before the rest: a newer schema may fail in ways whose messages would mislead.
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"{path}: schema_version {version} is newer than the {SCHEMA_VERSION} that this image understands; "
+            "use a newer runtime image"
+        )
+    try:
+        config = RuntimeConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_first_problem(error)}; correct the AgentService") from None
+    for problem in _contradictions(config):
+        raise ConfigurationError(f"{path}: {problem}; correct the AgentService")
+    return config
+
+
+def _contradictions(config: RuntimeConfig) -> Iterable[str]:
+    models = [model.name for model in config.models]
+    agents = [agent.name for agent in config.agents]
+    for field, names in (("models", models), ("agents", agents)):
+        for name, count in Counter(names).items():
+            if count > 1:
+                yield f"{field}: the name {name!r} is given {count} times"
+    for model in config.models:
+        if model.provider == "Anthropic" and model.anthropic is None:
+            yield f"models[{model.name}].anthropic: is required for provider Anthropic"
+    for agent in config.agents:
+        if agent.model not in models:
+            yield f"agents[{agent.name}].model: there is no model {agent.model!r}, only {', '.join(models)}"
+    if config.default_agent not in agents:
+        yield f"default_agent: there is no agent {config.default_agent!r}, only {', '.join(agents)}"
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    return f"{place}: {problem['msg']}"
