@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := operator agent_runtime dev tests
 
-.PHONY: help demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -18,6 +18,8 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+venv: $(READY) ## The virtual environment, with agentctl in .venv/bin
 
 demo: $(READY) ## From nothing to an agent's answer on a kind cluster
 	@$(BIN)/python -m dev.demo up

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +27,6 @@ from agentservice_operator.engine.ownership import digest
 from agentservice_operator.engine.ports import (
     FIELD_MANAGER,
     REPLICAS_FIELD_MANAGER,
-    AlreadyExists,
     Kubernetes,
     Object,
 )
@@ -35,6 +36,8 @@ from agentservice_operator.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+KEYS_BELIEVED_SECONDS = 80.0
+"""The key Secret is not watched: after so long it is looked at again, so that a lost one is back within 120 s."""
 API_KEY_PREFIX = "asv_"
 """Makes a leaked key recognisable to secret scanners."""
 DEFAULT_CLIENT = "default"
@@ -60,6 +63,8 @@ class Memory:
     """The Deployment's last live replica count."""
     equivalent: dict[str, str] = field(default_factory=dict)
     """By digest of an applied intent: the digest that the server made of it, where it stores values in another form."""
+    keys_seen: tuple[str, float] | None = None
+    """Digest of the key Secret's intent, and when the live one was last seen to be so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,13 @@ class ReplicasPolicy:
 class Children:
     """The children of every AgentService, through the API server and the caches."""
 
-    def __init__(self, kubernetes: Kubernetes, caches: Caches, metrics: Metrics) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, caches: Caches, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
         self._metrics = metrics
+        self._clock = clock
 
     async def ensure(self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
         """Make the live child equal to the intent, with no write where it is already.
@@ -118,7 +126,7 @@ class Children:
         if kind is DEPLOYMENT and "replicas" not in intent["spec"]:
             await self._restore_replicas(created, owner, memory, policy)
 
-    async def ensure_api_keys(self, owner: Service, intent: Object) -> None:
+    async def ensure_api_keys(self, owner: Service, intent: Object, memory: Memory) -> None:
         """Create the Secret with a fresh key where there is none; else keep only its metadata as declared.
 
         The Secret's data is never read and never sent a second time.
@@ -128,28 +136,33 @@ class Children:
             OwnerGone: The AgentService was deleted meanwhile.
             KubernetesError: The API server refused or could not be reached.
         """
-        name = intent["metadata"]["name"]
-        live = await self._kubernetes.get_metadata(SECRET, owner.namespace, name)
+        wanted = digest(intent)
+        seen, at = memory.keys_seen or ("", 0.0)
+        if seen == wanted and self._clock() - at < KEYS_BELIEVED_SECONDS:
+            return
+        live = await self._kubernetes.get_metadata(SECRET, owner.namespace, intent["metadata"]["name"])
         if live is None:
             await self._require_owner(owner)
-            key = API_KEY_PREFIX + secrets.token_urlsafe(32)
-            data = {DEFAULT_CLIENT: b64encode(key.encode()).decode()}
-            try:
-                await self._kubernetes.create(SECRET, {**intent, "data": data}, manager=FIELD_MANAGER)
-            except AlreadyExists:
-                live = await self._kubernetes.get_metadata(SECRET, owner.namespace, name)
-            else:
-                self._metrics.applied(SECRET.kind, "applied")
-                return
-        if live is None:
-            raise OwnerGone
-        _adoptable(owner, SECRET, live)
-        patch = _metadata_patch(intent, live)
-        if not patch:
+            await self._create_keys(intent)
+        else:
+            _adoptable(owner, SECRET, live)
+            await self._mend_metadata(intent, live)
+        memory.keys_seen = (wanted, self._clock())
+
+    async def _create_keys(self, intent: Object) -> None:
+        key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+        data = {DEFAULT_CLIENT: b64encode(key.encode()).decode()}
+        await self._kubernetes.create(SECRET, {**intent, "data": data}, manager=FIELD_MANAGER)
+        self._metrics.applied(SECRET.kind, "applied")
+
+    async def _mend_metadata(self, intent: Object, live: Object) -> None:
+        changes = _metadata_patch(intent, live)
+        if not changes:
             self._metrics.applied(SECRET.kind, "skipped")
             return
-        patch = {"metadata": {"uid": live["metadata"]["uid"], **patch}}
-        await self._kubernetes.patch_metadata(SECRET, owner.namespace, name, patch, manager=FIELD_MANAGER)
+        meta = live["metadata"]
+        patch = {"metadata": {"uid": meta["uid"], **changes}}
+        await self._kubernetes.patch_metadata(SECRET, meta["namespace"], meta["name"], patch, manager=FIELD_MANAGER)
         self._metrics.applied(SECRET.kind, "applied")
 
     async def prune(self, owner: Service, keep: set[tuple[Kind, str]]) -> None:

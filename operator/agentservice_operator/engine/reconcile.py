@@ -147,7 +147,7 @@ class Reconciler:
             problem, failure = await self._apply_wave(service, ready, memory, policy)
             if problem is not None:
                 problems.insert(0, problem)
-            if failure is not None or (problem is not None and problem not in resolved.problems):
+            if failure is not None or problem is not None:
                 return _Applied(tuple(problems), revision, resolved, failure)
         if not problems:
             config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
@@ -189,7 +189,7 @@ class Reconciler:
     async def _apply_one(self, service: Service, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
         kind = KIND_BY_NAME[intent["kind"]]
         if kind is SECRET:
-            await self._children.ensure_api_keys(service, intent)
+            await self._children.ensure_api_keys(service, intent, memory)
         else:
             await self._children.ensure(service, kind, intent, memory, policy)
 
