@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,26 +34,28 @@ class Images:
     runtime: str
 
 
-def build_images(engine: Engine, *, tag: str = "dev") -> Images:
+def build_images(engine: Engine) -> Images:
     """Build the operator's and the runtime's image; what has not changed comes from the engine's cache.
+
+    Their tags name their content, so that a cluster rolls its pods if and only if an image has changed.
 
     Args:
         engine: where they are built, and stay.
-        tag: their tag, also the version that their labels name.
 
     Raises:
         NoEngineError: where the base image can neither be pulled nor made.
         RuntimeError: with the end of a failed build's log.
     """
     base = base_image(engine)
-    images = Images(
-        operator=f"localhost/agentservice/operator:{tag}",
-        runtime=f"localhost/agentservice/runtime:{tag}",
-    )
-    for kind, image in (("operator", images.operator), ("runtime", images.runtime)):
+    names = {}
+    for kind in ("operator", "runtime"):
         with step(f"building the {kind} image"):
-            _build(engine, REPOSITORY / f"Dockerfile.{kind}", image, base=base, version=tag)
-    return images
+            newest = f"localhost/agentservice/{kind}:newest"
+            _build(engine, REPOSITORY / f"Dockerfile.{kind}", newest, base=base)
+            content = (engine.image_id(newest) or "").removeprefix("sha256:")
+            names[kind] = f"localhost/agentservice/{kind}:{content[:12]}"
+            engine.docker("tag", newest, names[kind])
+    return Images(**names)
 
 
 def base_image(engine: Engine) -> str:
@@ -64,7 +67,8 @@ def base_image(engine: Engine) -> str:
     return _OWN_BASE
 
 
-def _build(engine: Engine, dockerfile: Path, image: str, *, base: str, version: str) -> None:
+def _build(engine: Engine, dockerfile: Path, image: str, *, base: str) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     with tempfile.TemporaryDirectory() as folder:
         secrets = {"pip.conf": Path(folder) / "pip.conf", "ca.crt": Path(folder) / "ca.crt"}
         secrets["pip.conf"].write_text(_pip_configuration())
@@ -77,7 +81,7 @@ def _build(engine: Engine, dockerfile: Path, image: str, *, base: str, version: 
             f"--file={dockerfile}",
             f"--tag={image}",
             f"--build-arg=BASE_IMAGE={base}",
-            f"--build-arg=VERSION={version}",
+            f"--build-arg=VERSION={project['version']}",
             *(f"--secret=id={name},src={file}" for name, file in secrets.items()),
             str(REPOSITORY),
         )

@@ -34,8 +34,11 @@ def kind_cluster(engine: Engine, name: str) -> Cluster:
     """
     cluster = Cluster(name=name, kubeconfig=_kubeconfig(name), kubectl_path=toolchain.ensure("kubectl")["kubectl"])
     if name in _clusters(engine):
-        _wake(engine, cluster)
-        return cluster
+        # kind writes the kubeconfig last: without it, an earlier run was interrupted and the cluster is half made.
+        if cluster.kubeconfig.exists():
+            _wake(engine, cluster)
+            return cluster
+        delete_kind_cluster(engine, name)
     image = _STOCK_NODE_IMAGE if engine.can_pull(_STOCK_NODE_IMAGE) else ensure_node_image(engine)
     cluster.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
     with step(f"creating the kind cluster {name}"):

@@ -1,0 +1,164 @@
+"""From a fresh clone to an agent's answer on a real cluster.
+
+python -m dev.demo up    a kind cluster, both images, the chart, an example, and a chat with it
+python -m dev.demo down  removes the cluster, and the container engine where the demo started one
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev import toolchain
+from dev.cluster import KubectlError
+from dev.engine import NoEngineError, ensure_engine, find_engine, stop_engine
+from dev.images import REPOSITORY, build_images
+from dev.kind import delete_kind_cluster, kind_cluster, load_images
+from dev.process import ChildDiedError, DeadlineError, running, wait_until
+from dev.progress import say, step
+from dev.release import InstallError, install_operator, report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.cluster import Cluster
+
+CLUSTER = "agentservice-demo"
+NAMESPACE = "demo"
+_EXAMPLE = REPOSITORY / "examples" / "hello.yaml"
+_QUESTION = "Hello from the demo: who are you?"
+
+
+def up() -> int:
+    """Bring everything up and talk to the example's agent; what is there already is used."""
+    begin = time.monotonic()
+    try:
+        engine = ensure_engine()
+        images = build_images(engine)
+        cluster = kind_cluster(engine, CLUSTER)
+        load_images(engine, cluster, images.operator, images.runtime)
+    except (NoEngineError, toolchain.ToolchainError, DeadlineError, RuntimeError) as error:
+        say(str(error))
+        return 1
+    try:
+        install_operator(cluster, images)
+        key = _apply_example(cluster)
+        answer = _chat(cluster, key)
+    except (InstallError, KubectlError, DeadlineError, ChildDiedError, OSError) as error:
+        say(f"{report(cluster, NAMESPACE)}\n\nThe demo failed: {error}")
+        return 1
+    print(_closing_words(cluster, answer, time.monotonic() - begin))
+    return 0
+
+
+def down() -> int:
+    """Remove what `up` made, and say what stays."""
+    engine = find_engine()
+    if engine is None:
+        print("No Docker engine answers, so nothing of the demo runs.")
+    else:
+        delete_kind_cluster(engine, CLUSTER)
+        print(f"The kind cluster {CLUSTER} is gone.")
+        print(stop_engine())
+    print(f"Left for the next time: images in the engine, programs and archives in {toolchain.cache_folder()}.")
+    return 0
+
+
+def _apply_example(cluster: Cluster) -> str:
+    """Apply the example, wait until it is Ready, and return the API key that the operator made for it."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    cluster.kubectl("apply", "--filename=-", input=json.dumps(namespace))
+    with step(f"kubectl apply -f {_EXAMPLE.relative_to(REPOSITORY)}, and waiting until it is Ready"):
+        cluster.kubectl("apply", f"--namespace={NAMESPACE}", f"--filename={_EXAMPLE}")
+        target = ["--for=condition=Ready", "agentservice/hello", f"--namespace={NAMESPACE}"]
+        cluster.kubectl("wait", *target, "--timeout=120s", timeout=130)
+    secret = json.loads(cluster.kubectl("get", "secret/hello-api-keys", f"--namespace={NAMESPACE}", "--output=json"))
+    return base64.b64decode(secret["data"]["default"]).decode()
+
+
+def _chat(cluster: Cluster, key: str) -> str:
+    """Ask the agent through its Service, and return its answer."""
+    with step("sending a chat through the Service"), _forwarded(cluster, "service/hello", 80) as url:
+        request = urllib.request.Request(  # noqa: S310 -- the address is our own
+            f"{url}/v1/chat",
+            data=json.dumps({"message": _QUESTION}).encode(),
+            headers={"Content-Type": "application/json", "X-API-Key": key},
+        )
+        # No proxy of the environment: the way leads to this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as response:
+                answer: str = json.load(response)["message"]
+        except urllib.error.HTTPError as error:
+            raise OSError(f"POST {request.full_url}: {error.code} {error.read().decode(errors='replace')}") from error
+    return answer
+
+
+@contextmanager
+def _forwarded(cluster: Cluster, target: str, port: int) -> Iterator[str]:
+    """Reach a port of the demo's namespace from this machine; gives the address."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "port-forward.log"
+        options = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}"]
+        command: list[str | Path] = [cluster.kubectl_path, "port-forward", target, f":{port}", *options]
+        with running(command, name="kubectl port-forward", log=log) as child:
+
+            def local_port() -> str | None:
+                child.require_running()
+                match = re.search(r"127\.0\.0\.1:(\d+)", log.read_text())
+                return match[1] if match else None
+
+            yield f"http://127.0.0.1:{wait_until(local_port, deadline=20, describe=child.log_tail)}"
+
+
+def _closing_words(cluster: Cluster, answer: str, seconds: float) -> str:
+    kubectl = shutil.which("kubectl")
+    path = "" if kubectl else f" PATH={cluster.kubectl_path.parent}:$PATH"
+    return f"""
+You:       {_QUESTION}
+The agent: {answer}
+
+That went through the Service `hello` and its API key, {seconds:.0f} s after the start. Go on with:
+
+  export KUBECONFIG={cluster.kubeconfig}{path}
+  kubectl config set-context --current --namespace={NAMESPACE}
+  kubectl get agentservices
+  kubectl explain agentservice.spec.models
+  kubectl scale agentservice/hello --replicas=2
+  kubectl port-forward service/hello 8080:80 &
+  curl -s --retry 5 --retry-connrefused http://127.0.0.1:8080/v1/chat \\
+    -H "X-API-Key: $(kubectl get secret hello-api-keys -o jsonpath='{{.data.default}}' | base64 -d)" \\
+    -H 'Content-Type: application/json' -d '{{"message": "Hello"}}'
+
+A model instead of the echo: examples/anthropic.yaml. To remove everything: make demo-down"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run `up` or `down`, and return the process's exit code."""
+    match arguments:
+        case ["up"]:
+            command = up
+        case ["down"]:
+            command = down
+        case _:
+            say(__doc__ or "")
+            return 2
+    try:
+        return command()
+    except KeyboardInterrupt:
+        say("\nInterrupted. `make demo` goes on from here, `make demo-down` removes what is there.")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""The operator installed in a cluster by its chart, and what to look at when something there goes wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from dev import toolchain
+from dev.cluster import KubectlError
+from dev.images import REPOSITORY
+from dev.progress import step
+
+if TYPE_CHECKING:
+    from dev.cluster import Cluster
+    from dev.images import Images
+
+NAMESPACE = "agentservice-system"
+_NAME = "agentservice-operator"
+_CHART = REPOSITORY / "charts" / "agentservice-operator"
+
+
+class InstallError(RuntimeError):
+    """The chart does not install; the message holds what Helm said."""
+
+
+def install_operator(cluster: Cluster, images: Images, *values: str) -> None:
+    """Install or upgrade the operator and wait until it is ready.
+
+    Args:
+        cluster: where; it must have the images, or be able to pull them.
+        images: what the operator and the agents run.
+        values: more values of the chart, as in "replicas=1".
+
+    Raises:
+        InstallError: it does not get ready within three minutes.
+    """
+    chosen = {}
+    for prefix, image in (("image", images.operator), ("runtime.image", images.runtime)):
+        chosen[f"{prefix}.repository"], _, chosen[f"{prefix}.tag"] = image.rpartition(":")
+    options = [f"--set-string={name}={value}" for name, value in chosen.items()] + [
+        f"--set={value}" for value in values
+    ]
+    helm = toolchain.ensure("helm4")["helm4"]
+    with step("installing the operator"):
+        done = subprocess.run(
+            [
+                *(helm, "upgrade", "--install", _NAME, _CHART, f"--namespace={NAMESPACE}", "--create-namespace"),
+                *("--wait", "--timeout=3m", *options),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
+        )
+    if done.returncode:
+        raise InstallError(f"helm upgrade {_NAME}: {done.stderr.strip()}")
+
+
+def report(cluster: Cluster, *namespaces: str) -> str:
+    """Describe the state of the operator and of some namespaces, for a person who has to find out what went wrong."""
+    selector = f"app.kubernetes.io/name={_NAME}"
+    questions: list[tuple[str, ...]] = [
+        ("logs", f"--namespace={NAMESPACE}", f"--selector={selector}", "--tail=40", "--prefix")
+    ]
+    for namespace in (NAMESPACE, *namespaces):
+        here = f"--namespace={namespace}"
+        questions += [("get", "agentservices,pods", here, "--output=wide"), ("describe", "agentservices,pods", here)]
+        questions += [("get", "events", here, "--sort-by=.lastTimestamp")]
+    answers = []
+    for question in questions:
+        try:
+            answer = cluster.kubectl(*question, timeout=30)
+        except (KubectlError, subprocess.TimeoutExpired) as error:
+            answer = str(error)
+        answers.append(f"$ kubectl {' '.join(question)}\n{answer.rstrip()}")
+    return "\n\n".join(answers)
