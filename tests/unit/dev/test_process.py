@@ -42,7 +42,8 @@ def test_a_child_ends_with_its_owner_however_that_ends(end: signal.Signals, tmp_
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         child = int(owner.stdout.readline())
-        assert is_running(child)
+        program = Path(f"/proc/{child}/comm")
+        wait_until(lambda: program.read_text() == "sleep\n", deadline=10, describe=program.read_text)
 
         owner.send_signal(end)
 
