@@ -23,6 +23,7 @@ K = TypeVar("K", bound=Hashable)
 
 BASE_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 300.0
+_FEW = 64
 
 
 class Priority(IntEnum):
@@ -47,13 +48,16 @@ class Schedule(Generic[K]):
     def __init__(self) -> None:
         self._waiting: dict[K, _Entry] = {}
         self._delayed: list[tuple[float, int, K]] = []
-        self._ready: list[tuple[Priority, int, K]] = []
+        self._ready: list[tuple[Priority, float, int, K]] = []
+        self._due: set[K] = set()
         self._working: set[K] = set()
         self._again: dict[K, _Entry] = {}
         self._tickets = itertools.count()
 
-    def __len__(self) -> int:
-        return len(self._waiting) + len(self._again)
+    @property
+    def depth(self) -> int:
+        """How many keys only wait for a worker; those that wait for their time do not count."""
+        return len(self._due)
 
     def add(self, key: K, priority: Priority, due: float, now: float) -> None:
         """Ask for ``key`` at ``due``; of several wishes the earliest time and the highest priority hold.
@@ -70,48 +74,56 @@ class Schedule(Generic[K]):
         wishes[key] = entry
         if wishes is self._waiting:
             self._push(key, entry)
+            self._promote(now)
 
     def pop(self, now: float) -> tuple[K, float] | None:
         """Take the next key that is due, with the time when it was first asked for; None where nothing is due."""
-        while self._delayed and self._delayed[0][0] <= now:
-            _, ticket, key = heapq.heappop(self._delayed)
-            entry = self._waiting.get(key)
-            if entry is not None and entry.ticket == ticket:
-                heapq.heappush(self._ready, (entry.priority, ticket, key))
+        self._promote(now)
         while self._ready:
-            _, ticket, key = heapq.heappop(self._ready)
-            entry = self._waiting.get(key)
-            if entry is not None and entry.ticket == ticket:
-                del self._waiting[key]
+            _, _, ticket, key = heapq.heappop(self._ready)
+            if self._is_current(key, ticket):
+                entry = self._waiting.pop(key)
+                self._due.discard(key)
                 self._working.add(key)
                 return key, max(entry.added, min(entry.due, now))
         return None
 
-    def done(self, key: K) -> None:
-        """The work on ``key`` has ended; what was asked for meanwhile is now waiting."""
+    def done(self, key: K) -> bool:
+        """The work on ``key`` has ended; says whether it was asked for meanwhile, and so is waiting now."""
         self._working.discard(key)
         entry = self._again.pop(key, None)
-        if entry is not None:
-            self._waiting[key] = entry
-            self._push(key, entry)
-
-    def drop(self, key: K) -> None:
-        """Forget every wish for ``key``."""
-        self._waiting.pop(key, None)
-        self._again.pop(key, None)
+        if entry is None:
+            return False
+        self._waiting[key] = entry
+        self._push(key, entry)
+        return True
 
     def next_due(self) -> float | None:
         """The earliest time at which something may be due, None where nothing waits."""
         while self._delayed:
             due, ticket, key = self._delayed[0]
-            entry = self._waiting.get(key)
-            if entry is not None and entry.ticket == ticket:
+            if self._is_current(key, ticket):
                 return due
             heapq.heappop(self._delayed)
         return None
 
     def _push(self, key: K, entry: _Entry) -> None:
         heapq.heappush(self._delayed, (entry.due, entry.ticket, key))
+        if len(self._delayed) > 2 * len(self._waiting) + _FEW:
+            # A wish that an earlier one replaced stays in the heap until its time: minutes, at every reconcile.
+            self._delayed = [item for item in self._delayed if self._is_current(item[2], item[1])]
+            heapq.heapify(self._delayed)
+
+    def _promote(self, now: float) -> None:
+        while self._delayed and self._delayed[0][0] <= now:
+            due, ticket, key = heapq.heappop(self._delayed)
+            if self._is_current(key, ticket):
+                heapq.heappush(self._ready, (self._waiting[key].priority, due, ticket, key))
+                self._due.add(key)
+
+    def _is_current(self, key: K, ticket: int) -> bool:
+        entry = self._waiting.get(key)
+        return entry is not None and entry.ticket == ticket
 
 
 class WorkQueue(Generic[K]):
@@ -136,7 +148,7 @@ class WorkQueue(Generic[K]):
         """Ask for ``key`` in ``after`` seconds."""
         now = self._clock()
         self._schedule.add(key, priority, now + after, now)
-        self._metrics.added(len(self._schedule))
+        self._metrics.added(self._schedule.depth)
         self._changed.set()
 
     async def get(self) -> K:
@@ -147,9 +159,7 @@ class WorkQueue(Generic[K]):
             if taken is not None:
                 key, asked = taken
                 self._started[key] = now
-                self._metrics.taken(len(self._schedule), now - asked)
-                if self._schedule.next_due() is not None:
-                    self._changed.set()  # another worker may have to take over the waiting
+                self._metrics.taken(self._schedule.depth, now - asked)
                 return key
             self._changed.clear()
             due = self._schedule.next_due()
@@ -162,8 +172,8 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The work on ``key`` has ended, well or not."""
         self._metrics.done(self._clock() - self._started.pop(key, self._clock()))
-        self._schedule.done(key)
-        self._changed.set()
+        if self._schedule.done(key):
+            self._changed.set()
 
     def retry(self, key: K, *, at_least: float = 0.0) -> float:
         """Ask for a failed ``key`` again: 1 s, 2 s, 4 s ... 5 min, each with up to 20 % more; returns the delay.
@@ -175,7 +185,7 @@ class WorkQueue(Generic[K]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay = min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2.0 ** min(failures, 16))
-        delay = max(at_least, delay * (1.0 + 0.2 * self._jitter()))
+        delay = max(at_least, delay) * (1.0 + 0.2 * self._jitter())
         self._metrics.retried()
         self.add(key, Priority.CHANGE, after=delay)
         return delay
@@ -183,8 +193,3 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """The key succeeded: its next failure starts at the shortest delay."""
         self._failures.pop(key, None)
-
-    def drop(self, key: K) -> None:
-        """The object is gone: nothing about it is remembered."""
-        self._failures.pop(key, None)
-        self._schedule.drop(key)
