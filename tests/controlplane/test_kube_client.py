@@ -10,6 +10,8 @@ from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_M
 from agentservice_operator.engine.ports import AlreadyExists, Conflict, Forbidden, Object, Rejected
 from agentservice_operator.kube.discovery import available, server_version
 from agentservice_operator.kube.errors import NotFound
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from dev.process import wait_until
 from tests.controlplane.connected import connected
@@ -57,6 +59,21 @@ async def test_apply_makes_then_changes_then_leaves_alone(client: KubeClient, na
     assert made["data"] == {"a": "1", "b": "2"}
     assert changed["data"] == {"a": "3"}
     assert same["metadata"]["resourceVersion"] == changed["metadata"]["resourceVersion"]
+
+
+KEYS = st.text("abcXYZ019._-", min_size=1, max_size=8).filter(lambda key: key != "." and not key.startswith(".."))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.dictionaries(KEYS, st.text(max_size=8), min_size=1, max_size=5))
+@example(data={"a": "\x7f\x85\x9f\u2028\u2029\ufeff\ufffe\uffff \U0001f600 \t\n\r\0", "b": "- yaml: [", "c": "\\u0041"})
+async def test_text_arrives_unchanged_whatever_is_in_it(
+    client: KubeClient, namespace: str, data: dict[str, str]
+) -> None:
+    """A prompt may hold any character, and the API server reads an apply as YAML."""
+    live = await client.apply(CONFIG_MAP, config_map(namespace, data=data), manager=ME)
+
+    assert live["data"] == data
 
 
 async def test_absent_object_and_absent_kind_read_as_nothing(client: KubeClient, namespace: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.i
 MERGE_PATCH = "application/merge-patch+json"
 # The API server ignores the parameter; without it the client package would encode the body itself, and slower.
 APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
+
+_NOT_IN_YAML = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff]")
+"""Characters that JSON lets stand in a text and YAML refuses or, worse, takes for a line end."""
 
 REQUEST_TIMEOUT = 10.0
 CONCURRENCY = 32
@@ -148,7 +152,7 @@ class Transport:
         url = self._api_client.configuration.host + request.path
         if request.query:
             url += "?" + urlencode(request.query)
-        body = orjson.dumps(request.body) if request.content_type == APPLY_PATCH else request.body
+        body = _yaml(request.body) if request.content_type == APPLY_PATCH else request.body
         answer = await self._api_client.call_api(request.method, url, headers, body=body, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
         async with response:
@@ -162,3 +166,8 @@ class Transport:
     def _unanswered(self, request: Request, error: Exception) -> KubernetesError:
         self._on_request(request.verb, request.kind, NO_ANSWER)
         return KubernetesError(f"{request.subject}: no answer: {type(error).__name__}: {error}".rstrip(": "))
+
+
+def _yaml(body: Object | None) -> bytes:
+    """Write JSON that is also the same document as YAML, which is what the API server reads an apply as."""
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(body).decode()).encode()
