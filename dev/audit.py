@@ -92,14 +92,15 @@ class AuditLog:
     def mark(self) -> int:
         """The position after all that was answered before this call.
 
-        The server writes a line after it sent the answer, so that the file's end right now may lack one. A request of
-        our own is sent and waited for.
+        The file's end right now may lack the last lines: the server may write one a moment after its client has the
+        answer. So a request of our own is sent, and its line waited for.
         """
         agent = f"audit-mark-{uuid.uuid4()}"
         api = self.cluster.api
+        end = self.path.stat().st_size
         replace(api, headers={**api.headers, "User-Agent": agent}).get("/version")
         return wait_until(
-            lambda: self._position_after(agent.encode()),
+            lambda: self._position_after(agent.encode(), start=end),
             deadline=_FLUSH_DEADLINE,
             describe=f"our own request {agent} in {self.path}",
             interval=0.01,
@@ -134,11 +135,13 @@ class AuditLog:
         asked = self.requests(user=user, user_agent=user_agent, since=since, until=until)
         return [request for request in asked if request.is_write]
 
-    def _position_after(self, token: bytes) -> int | None:
-        content = self.path.read_bytes()
-        found = content.rfind(token)
-        end = content.find(b"\n", found) if found >= 0 else -1
-        return end + 1 if end >= 0 else None
+    def _position_after(self, token: bytes, *, start: int) -> int | None:
+        with self.path.open("rb") as file:
+            file.seek(start)
+            written = file.read()
+        found = written.find(token)
+        end = written.find(b"\n", found) if found >= 0 else -1
+        return start + end + 1 if end >= 0 else None
 
 
 def _request(event: dict[str, Any]) -> Request:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import secrets
 import shutil
 import signal
@@ -38,6 +39,7 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 NODE = "fake-node"
 
 _START_DEADLINE = 120.0  # seconds; 3 on an idle machine
+_PORTS = range(20000, 30000)  # below those that kernels give to outgoing connections (from 32768 on Linux)
 _CLIENT_RATE = ("--kube-api-qps=500", "--kube-api-burst=1000")  # the defaults pace a production cluster, not a test
 _USERS = {  # user: group
     "kubernetes-admin": "system:masters",
@@ -169,6 +171,7 @@ def _start_api_server(plane: _Plane, port: int, etcd_port: int) -> None:
         f"--audit-policy-file={plane.folder / 'audit-policy.yaml'}",
         f"--audit-log-path={plane.folder / 'audit.log'}",
         "--audit-log-mode=blocking",
+        "--audit-log-maxsize=1000000",  # megabytes: never rotated, positions in it stay true
     )
 
 
@@ -245,12 +248,18 @@ def _wait(plane: _Plane, predicate: Callable[[], bool], what: str) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports of 127.0.0.1 that nobody listens on and no outgoing connection will take meanwhile."""
+    candidates = secrets.SystemRandom().sample(_PORTS, len(_PORTS))
+    return list(itertools.islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _main() -> int:
