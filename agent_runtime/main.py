@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 import uvloop
 
 from agent_runtime import __version__, logs, metrics
@@ -46,6 +47,13 @@ def serve() -> int:
         sys.stderr.write(f"{error}\n")
         return EXIT_MISCONFIGURED
 
+    structlog.get_logger().info(
+        "starting",
+        version=__version__,
+        revision=settings.revision,
+        port=listener.getsockname()[1],
+        admin_port=admin_listener.getsockname()[1],
+    )
     metrics.BUILD_INFO.labels(__version__).set(1)
     metrics.CONFIG_REVISION.labels(settings.revision).set(1)
     lifecycle = Lifecycle()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 # One more series beside each counter, which nothing reads.
-disable_created_metrics()  # type: ignore[no-untyped-call] - the library has not annotated it
+disable_created_metrics()  # type: ignore[no-untyped-call]  # not annotated there
 
 _REQUEST_BUCKETS = (0.005, 0.02, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 _FIRST_TOKEN_BUCKETS = (0.005, 0.02, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)

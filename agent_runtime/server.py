@@ -78,7 +78,7 @@ async def serve_until_told(
         server = await _start(app, listener)
         await _run_beside(stack, server.main_loop())
         lifecycle.phase = Phase.SERVING
-        _log.info("ready", address=listener.getsockname()[:2], agents=[agent.name for agent in config.agents])
+        _log.info("ready", agents=[agent.name for agent in config.agents])
 
         await told.first.wait()
         if not told.by_terminal:
