@@ -1,6 +1,7 @@
 """Quantities as the API server stores them, so that what we apply equals what we read back.
 
-Source: k8s.io/apimachinery resource.Quantity, "Before serializing, Quantity will be put in canonical form".
+Source: k8s.io/apimachinery pkg/api/resource/quantity.go. Its documentation promises a canonical form; its parser also
+keeps texts as they are that only look canonical to it, such as ``1.250``.
 """
 
 from __future__ import annotations
@@ -9,36 +10,44 @@ import re
 from decimal import ROUND_CEILING, Context, Decimal
 
 _SYNTAX = re.compile(
-    r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?",
+    r"(?P<sign>[+-]?)(?=\.?\d)(?P<whole>\d*)\.?(?P<fraction>\d*)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?",
+    re.ASCII,
 )
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _BINARY_SUFFIX = ("", *_BINARY)
-_LARGEST = Decimal(2**63 - 1)
-_NANO, _MILLI = Decimal("1e-9"), Decimal("1e-3")
-_EXACT = Context(prec=100)
+_LARGEST_BINARY = Decimal(2**63 - 1)
+_FAST_DIGITS = 18
+"""Digits that the server's parser reads without arbitrary precision; only such texts can be kept."""
+_NANO, _MILLI = -9, -3
+_EXACT = Context(prec=200)
 
 
-def canonical(quantity: int | str, *, finest: Decimal = _NANO) -> str:
+def canonical(quantity: int | str, *, finest: int = _NANO) -> str:
     """The stored form of a quantity: ``0.5`` is ``500m``, ``1024Mi`` is ``1Gi``, ``2`` is ``"2"``.
 
     Args:
         quantity: As users write it.
-        finest: What finer values are rounded up to; everywhere the server itself rounds up to a billionth.
+        finest: Power of ten to whose multiples finer values are rounded up; by default the server's own finest.
 
     Raises:
         ValueError: The text is no quantity.
     """
-    match = _SYNTAX.fullmatch(str(quantity))
+    text = str(quantity)
+    match = _SYNTAX.fullmatch(text)
     if match is None:
         raise ValueError(f"{quantity!r} is not a quantity: write a number with an optional suffix, like 500m or 1Gi")
-    suffix = match["suffix"] or ""
-    value = _EXACT.multiply(Decimal(match["number"]), _scale(suffix))
-    value = min(max(_round_up(value, finest), -_LARGEST), _LARGEST)
-    if suffix in _BINARY and abs(value) >= 1024 and value == value.to_integral_value():  # noqa: PLR2004 - one Ki
-        return _binary(int(value))
-    return _decimal(value, scientific=suffix[:1] in ("e", "E") and suffix != "E")
+    whole, fraction, suffix = match["whole"].lstrip("0") or "0", match["fraction"], match["suffix"] or ""
+    if _is_kept(whole, fraction, suffix, finest):
+        return text
+    value = _EXACT.multiply(Decimal(f"{match['sign']}{whole}.{fraction}"), _scale(suffix))
+    value = _round_up(value, Decimal(10) ** finest)
+    if suffix in _BINARY:
+        value = min(max(value, -_LARGEST_BINARY), _LARGEST_BINARY)
+        if abs(value) >= 1024 and value == value.to_integral_value():  # noqa: PLR2004 - one Ki
+            return _binary(int(value))
+    return _decimal(value, scientific=suffix not in _DECIMAL and suffix not in _BINARY)
 
 
 def canonical_resources(resources: dict[str, int | str]) -> dict[str, str]:
@@ -46,12 +55,23 @@ def canonical_resources(resources: dict[str, int | str]) -> dict[str, str]:
     return {name: canonical(quantity, finest=_MILLI) for name, quantity in sorted(resources.items())}
 
 
-def _scale(suffix: str) -> Decimal:
+def _is_kept(whole: str, fraction: str, suffix: str, finest: int) -> bool:
+    """Whether the server's parser takes the text for canonical."""
     if suffix in _BINARY:
-        return Decimal(1024) ** _BINARY[suffix]
-    if suffix in _DECIMAL:
-        return Decimal(10) ** _DECIMAL[suffix]
-    return Decimal(f"1{suffix}")
+        short = len(whole) + 3 * _BINARY[suffix] < 15  # noqa: PLR2004 - decimal digits that it trusts an int64 with
+        return not fraction and short and int(whole) % 8 != 0
+    digits = whole + fraction
+    scale = _exponent(suffix) - len(fraction)
+    in_range = len(digits) <= _FAST_DIGITS and scale >= finest
+    return in_range and scale % 3 == 0 and digits[0] != "0" and not digits.endswith("000")
+
+
+def _scale(suffix: str) -> Decimal:
+    return Decimal(1024) ** _BINARY[suffix] if suffix in _BINARY else Decimal(10) ** _exponent(suffix)
+
+
+def _exponent(suffix: str) -> int:
+    return _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
 
 
 def _round_up(value: Decimal, step: Decimal) -> Decimal:
