@@ -120,7 +120,10 @@ class ApiClient:
         return self.request("DELETE", path, query=query)
 
     def watch(self, path: str, *, seconds: float, **query: str) -> Iterator[Object]:
-        """The watch events of the collection at `path` as they come, for `seconds`."""
+        """The watch events of the collection at `path` as they come, for `seconds`.
+
+        The request is sent when the first event is asked for: name a resourceVersion in order to miss nothing before.
+        """
         query |= {"watch": "true", "timeoutSeconds": str(round(seconds))}
         connection = self._connect(timeout=seconds + _TIMEOUT)
         with closing(connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dev.api_client import ApiError
 from dev.audit import AuditLog
 from dev.kwok_stages import PREFIX
 from dev.process import wait_until
@@ -180,6 +182,28 @@ def test_the_audit_log_counts_the_writes_of_each_user(cluster: Cluster, namespac
     asked = [r.verb for r in log.requests(user=user, since=before, until=after) if r.resource == "configmaps"]
     assert asked == ["patch", "patch", "get"]
     assert [w.verb for w in log.writes(user=user, since=after, until=log.mark())] == ["delete"]
+
+
+def test_a_watch_gives_changes_as_they_come(cluster: Cluster, namespace: str) -> None:
+    configmap = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}}
+    version = cluster.api.create(configmap)["metadata"]["resourceVersion"]
+    collection = cluster.api.path_of(configmap, collection=True)
+
+    events = cluster.api.watch(collection, seconds=DEADLINE, resourceVersion=version)
+    cluster.api.apply(configmap | {"data": {"a": "1"}}, force=True)
+    cluster.api.delete(cluster.api.path_of(configmap))
+
+    seen = [(event["type"], event["object"]["metadata"]["name"]) for event in itertools.islice(events, 2)]
+    assert seen == [("MODIFIED", "c"), ("DELETED", "c")]
+
+
+def test_a_refused_request_says_why(cluster: Cluster, namespace: str) -> None:
+    stranger = cluster.api.as_user("stranger")
+
+    with pytest.raises(ApiError, match='User "stranger" cannot list resource "pods"') as refused:
+        stranger.list(f"/api/v1/namespaces/{namespace}/pods")
+
+    assert (refused.value.code, refused.value.reason) == (403, "Forbidden")
 
 
 def test_a_service_account_kubeconfig_acts_as_that_account(cluster: Cluster, namespace: str) -> None:
