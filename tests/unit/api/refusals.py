@@ -16,6 +16,8 @@ ASSISTANT: Final = {"name": "assistant", "systemPrompt": "Be brief."}
 SPREAD: Final = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
 RESERVED: Final = "keys under agentservice.dev/ and app.kubernetes.io/ are set by the operator"
 MISNAMED: Final = "every key must be a name of at most 63 letters"
+LONG_KEY: Final = "a" * 250 + "/bcd"
+OVERLONG: Final = "a key has more than 253 characters"
 
 
 def smallest(name: str = "hello") -> dict[str, Any]:
@@ -62,7 +64,9 @@ RULES = (
     Refusal({"metadata.name": "a.b"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a" * 51}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "shop-worker"}, "", "metadata.name must not end in -worker"),
-    Refusal({"spec.models.0.anthropic": CLAUDE["anthropic"]}, "spec.models[0].anthropic", "anthropic must be set where"),
+    Refusal(
+        {"spec.models.0.anthropic": CLAUDE["anthropic"]}, "spec.models[0].anthropic", "anthropic must be set where"
+    ),
     Refusal({"spec.models.0.provider": "Anthropic"}, "spec.models[0].anthropic", "anthropic must be set where"),
     Refusal(
         {"spec.models.0": CLAUDE, "spec.models.0.anthropic.baseURL": "https://user:pw@gateway"},
@@ -79,7 +83,9 @@ RULES = (
     Refusal({"spec.models": [ECHO, ECHO | {"name": "b"}]}, "spec.defaultModel", "defaultModel is needed where there"),
     Refusal({"spec.defaultModel": "other"}, "spec.defaultModel", "defaultModel must be the name of one of the models"),
     Refusal(
-        {"spec.agents": [ASSISTANT, ASSISTANT | {"name": "b"}]}, "spec.defaultAgent", "defaultAgent is needed where there"
+        {"spec.agents": [ASSISTANT, ASSISTANT | {"name": "b"}]},
+        "spec.defaultAgent",
+        "defaultAgent is needed where there",
     ),
     Refusal({"spec.defaultAgent": "other"}, "spec.defaultAgent", "defaultAgent must be the name of one of the agents"),
     Refusal(
@@ -139,7 +145,6 @@ RULES = (
         "spec.runtime.resources",
         "a request is above its limit",
     ),
-    Refusal({"spec.runtime.resources.limits": {"c p u": 1}}, "spec.runtime.resources.limits", MISNAMED),
     Refusal({"spec.runtime.tolerations": [{}]}, "spec.runtime.tolerations[0]", "needs operator Exists"),
     Refusal(
         {"spec.runtime.tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
@@ -181,10 +186,22 @@ RULES = (
             ("a b", MISNAMED),
             ("a..b/c", MISNAMED),
             ("a" * 64, MISNAMED),
-            ("a" * 250 + "/bcd", "a key has more than 253 characters"),
+            (LONG_KEY, OVERLONG),
         )
     ),
-    Refusal({"spec.runtime.nodeSelector": {"-": "x"}}, "spec.runtime.nodeSelector", MISNAMED),
+    *(
+        Refusal({f"spec.runtime.{where}": {key: "1"}}, f"spec.runtime.{where}", says)
+        for where in ("nodeSelector", "resources.requests", "resources.limits")
+        for key, says in (("-", MISNAMED), ("c p u", MISNAMED), (LONG_KEY, OVERLONG))
+    ),
+    *(
+        Refusal(
+            {"spec.runtime.topologySpreadConstraints": [SPREAD | {"labelSelector": {"matchLabels": {key: "x"}}}]},
+            "spec.runtime.topologySpreadConstraints[0].labelSelector.matchLabels",
+            says,
+        )
+        for key, says in (("-", MISNAMED), (LONG_KEY, OVERLONG))
+    ),
 )
 """Broken rules of our own, whose sentences the API server and ``parse`` share."""
 
@@ -210,7 +227,9 @@ SHAPES = (
     Refusal({"spec.models": []}, "spec.models", ""),
     Refusal({"spec.agents": REMOVED}, "spec.agents", ""),
     Refusal({"spec.models": [ECHO, ECHO], "spec.defaultModel": "main"}, "spec.models", ""),
-    Refusal({"spec.models": [ECHO | {"name": f"m{n}"} for n in range(17)], "spec.defaultModel": "m1"}, "spec.models", ""),
+    Refusal(
+        {"spec.models": [ECHO | {"name": f"m{n}"} for n in range(17)], "spec.defaultModel": "m1"}, "spec.models", ""
+    ),
     Refusal({"spec.models.0.name": "Main"}, "spec.models[0].name", ""),
     Refusal({"spec.models.0.name": ""}, "spec.models[0].name", ""),
     Refusal({"spec.models.0.name": "a" * 64}, "spec.models[0].name", ""),
