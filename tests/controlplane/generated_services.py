@@ -35,7 +35,7 @@ def _service(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 @st.composite
 def _specs(draw: st.DrawFn, schema: dict[str, Any]) -> dict[str, Any]:
-    spec = draw(values(schema))
+    spec: dict[str, Any] = draw(values(schema))
     if draw(st.integers(0, 9)):
         for repair in _REPAIRS:
             if draw(st.integers(0, 29)):
@@ -75,7 +75,7 @@ def _texts(schema: dict[str, Any]) -> st.SearchStrategy[str]:
         characters = st.characters(exclude_categories=["Cs"])  # surrogates are no text in JSON
         return st.text(characters, min_size=shortest, max_size=longest)
     matching = st.from_regex(schema["pattern"], fullmatch=True).filter(lambda text: shortest <= len(text) <= longest)
-    if schema["maxLength"] == 63:  # noqa: PLR2004 - DNS labels: names and what refers to them
+    if schema["maxLength"] == 63:  # DNS labels: names and what refers to them
         return st.sampled_from(NAMES) | matching
     return matching
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from hypothesis import HealthCheck, given, note, settings
 
-from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from dev.api_client import ApiError
 from tests.controlplane.generated_services import agent_services
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-
 from agentservice_operator.api.crdgen import MAX_BYTES
 from agentservice_operator.api.v1alpha1.parse import parse
+
 from dev.api_client import ApiError
 from dev.cluster import KubectlError
 from tests.unit.api.refusals import ASSISTANT, CLAUDE, ECHO, changed, smallest
@@ -80,7 +80,7 @@ def test_the_parser_fills_in_the_same_defaults(cluster: Cluster) -> None:
 def test_an_unknown_field_is_refused_by_strict_clients_and_dropped_otherwise(cluster: Cluster) -> None:
     typo = changed({"spec.agents.0.sytemPrompt": "x"})
 
-    with pytest.raises(ApiError, match='unknown field "spec.agents\\[0\\].sytemPrompt"'):
+    with pytest.raises(ApiError, match=r'unknown field "spec\.agents\[0\]\.sytemPrompt"'):
         cluster.api.create(typo, dryRun="All", fieldValidation="Strict")
     assert cluster.api.create(typo, dryRun="All")["spec"]["agents"] == [ASSISTANT]
 
@@ -124,9 +124,7 @@ def test_scale_sets_replicas(cluster: Cluster, namespace: str) -> None:
 def test_scale_of_an_autoscaled_one_is_refused_with_a_sentence(cluster: Cluster, namespace: str) -> None:
     cluster.api.create(changed({"metadata.namespace": namespace, "spec.autoscaling.maxReplicas": 5}))
 
-    with pytest.raises(
-        KubectlError, match="replicas and autoscaling exclude each other: change autoscaling.minReplicas"
-    ):
+    with pytest.raises(KubectlError, match="replicas and autoscaling exclude each other"):
         cluster.kubectl("scale", "agsvc/hello", "--replicas=3", "-n", namespace)
 
 

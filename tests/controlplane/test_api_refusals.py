@@ -6,10 +6,10 @@ import http.client
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from agentservice_operator.api.crdgen import custom_resource_definition
 from agentservice_operator.api.markers import VALIDATIONS
 from agentservice_operator.api.v1alpha1.crd import AGENT_SERVICE
+
 from dev.api_client import ApiError
 from tests.unit.api.refusals import BOUNDS, RULES, SHAPES, Refusal, changed
 

@@ -1,13 +1,8 @@
 """The generator says in a structural schema what the models mean, and refuses what would be lost."""
 
-# Models of these tests stand inside the functions that they are about, so annotations are evaluated there.
-# ruff: noqa: FA102
-
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
-from pydantic import Field
-
 from agentservice_operator.api.crdgen import CrdError, custom_resource_definition, structural_schema
 from agentservice_operator.api.markers import (
     VALIDATIONS,
@@ -25,6 +20,7 @@ from agentservice_operator.api.markers import (
 )
 from agentservice_operator.api.v1alpha1.base import ApiModel
 from agentservice_operator.api.v1alpha1.crd import AGENT_SERVICE
+from pydantic import Field
 
 Text = Annotated[str, Field(max_length=9)]
 

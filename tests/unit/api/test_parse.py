@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
+
 from tests.unit.api.refusals import BOUNDS, REMOVED, RULES, SHAPES, Refusal, changed, smallest
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
