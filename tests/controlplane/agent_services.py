@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+DEFINITIONS = Path(__file__).parent.parent.parent / "crds"
 API = "agentservice.dev/v1alpha1"
 DEADLINE = 30.0
 """Seconds for what takes below one on an idle machine."""
@@ -27,6 +29,13 @@ CHILDREN = {
     "HorizontalPodAutoscaler": "autoscaling/v2",
 }
 """Every kind of child, and its API version."""
+
+
+def install_definitions(cluster: Cluster) -> None:
+    """Apply the project's CustomResourceDefinitions and wait until they are established."""
+    for file in sorted(DEFINITIONS.glob("*.yaml")):
+        for definition in yaml.safe_load_all(file.read_text()):
+            _wait_established(cluster, cluster.api.path_of(cluster.api.apply(definition, force=True)))
 
 
 def agent_service(namespace: str, name: str = "hello", **spec: Any) -> Object:
@@ -98,6 +107,25 @@ class AgentServices:
         """The ReplicaSets of its Deployment: as many as there were revisions."""
         return self.cluster.api.list(self.path("ReplicaSet", ""), labelSelector=f"agentservice.dev/service={name}")
 
+    def everything(self, *names: str) -> list[Object]:
+        """AgentServices and all their children."""
+        return [item for name in names for item in (self.get(name), *self.children(name))]
+
+    def make_secret(self, name: str, **values: str) -> Object:
+        """A Secret that is not ours."""
+        return self._make("Secret", name, stringData=values)
+
+    def make_config_map(self, name: str, **values: str) -> Object:
+        """A ConfigMap that is not ours."""
+        return self._make("ConfigMap", name, data=values)
+
+    def wait_gone(self, name: str = "hello", *, deadline: float = DEADLINE) -> None:
+        """Wait until the AgentService itself is gone; its children may still be there."""
+        path = self.path("AgentService", name)
+        wait_until(
+            lambda: self.cluster.api.find(path) is None, deadline=deadline, describe=lambda: self.cluster.api.find(path)
+        )
+
     def wait_ready(self, name: str = "hello", *, reason: str = "Available") -> Object:
         """Wait until its newest generation is Ready, and return it."""
         return self.wait(lambda service: is_ready(service, reason), name)
@@ -114,6 +142,10 @@ class AgentServices:
             return service if predicate(service) else None
 
         return wait_until(check, deadline=deadline, describe=lambda: self.describe(name))
+
+    def _make(self, kind: str, name: str, **content: Any) -> Object:
+        metadata = {"name": name, "namespace": self.namespace}
+        return self.cluster.api.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, **content}, force=True)
 
     def describe(self, name: str = "hello") -> str:
         """What a person would look at."""
@@ -153,11 +185,32 @@ def conditions(service: Object) -> dict[str, tuple[str, str]]:
     return {entry["type"]: (entry["status"], entry["reason"]) for entry in service["status"]["conditions"]}
 
 
+def spec_of(item: Object) -> Object:
+    """What people state in an object, without what the API server and controllers add."""
+    stated = {key: value for key, value in item.items() if key not in {"metadata", "status", "apiVersion", "secrets"}}
+    spec = {key: value for key, value in stated.get("spec", {}).items() if key not in {"clusterIP", "clusterIPs"}}
+    metadata = item["metadata"]
+    return {
+        **stated,
+        "spec": spec,
+        "labels": metadata.get("labels"),
+        "owners": [reference["uid"] for reference in metadata.get("ownerReferences", [])],
+    }
+
+
 def identity(item: Object) -> str:
     """Kind and name."""
     return f"{item['kind']}/{item['metadata']['name']}"
 
 
 def versions(items: list[Object]) -> dict[str, tuple[str, str]]:
-    """uid and resourceVersion by kind and name: equal where nothing was written."""
+    """Uid and resourceVersion by kind and name: equal where nothing was written."""
     return {identity(item): (item["metadata"]["uid"], item["metadata"]["resourceVersion"]) for item in items}
+
+
+def _wait_established(cluster: Cluster, path: str) -> None:
+    def established() -> bool:
+        found = condition(cluster.api.get(path), "Established")
+        return found is not None and found["status"] == "True"
+
+    wait_until(established, deadline=DEADLINE, describe=lambda: cluster.api.get(path).get("status"))

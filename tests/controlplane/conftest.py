@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
-from dev.process import ChildDiedError, DeadlineError, wait_until
+from dev.process import ChildDiedError, DeadlineError
 from dev.shared_plane import shared_control_plane
-from tests.controlplane.agent_services import AgentServices
+from tests.controlplane.agent_services import AgentServices, install_definitions
 from tests.controlplane.operator_process import OperatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dev.cluster import Cluster
-
-CRDS = Path(__file__).parent.parent.parent / "crds"
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +49,7 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
 @pytest.fixture(scope="session")
 def crd(cluster: Cluster) -> None:
     """The project's CustomResourceDefinitions, established."""
-    for file in sorted(CRDS.glob("*.yaml")):
-        for definition in yaml.safe_load_all(file.read_text()):
-            applied = cluster.api.apply(definition, force=True)
-            _wait_established(cluster, cluster.api.path_of(applied))
+    install_definitions(cluster)
 
 
 @pytest.fixture
@@ -80,11 +74,3 @@ def services(cluster: Cluster, crd: None, namespace: str) -> AgentServices:
     """The AgentServices of the test's namespace."""
     del crd
     return AgentServices(cluster, namespace)
-
-
-def _wait_established(cluster: Cluster, path: str) -> None:
-    def established() -> bool:
-        conditions = cluster.api.get(path).get("status", {}).get("conditions") or []  # null at first
-        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
-
-    wait_until(established, deadline=30, describe=lambda: cluster.api.get(path).get("status"))

@@ -13,18 +13,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS
 from prometheus_client.parser import text_string_to_metric_families
 
 from dev.audit import AuditLog
 from dev.process import Child, start, wait_until
-from tests.controlplane.operator_rbac import SERVICE_ACCOUNT, install
+from tests.controlplane.operator_rbac import LEASE, SERVICE_ACCOUNT, install
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dev.audit import Request
     from dev.cluster import Cluster
 
 ROOT = Path(__file__).parent.parent.parent
-LEASE = "agentservice-operator"
 RUNTIME_IMAGE = "example.invalid/agentservice-runtime:0"
 START_DEADLINE = 60.0
 """Seconds until a started operator is ready; 2 on an idle machine."""
@@ -41,12 +43,14 @@ class OperatorProcess:
         namespace: what it watches, where its Lease is and where its ServiceAccount lives.
         folder: for its log.
         name: what tells it from another replica.
+        clusterwide: whether it watches all namespaces instead.
     """
 
     cluster: Cluster
     namespace: str
     folder: Path
     name: str = "operator"
+    clusterwide: bool = False
     _kubeconfig: Path | None = None
     _child: Child | None = None
     _port: int = 0
@@ -72,15 +76,18 @@ class OperatorProcess:
             raise AssertionError(f"{self.name} was never started")
         return self._child
 
-    def start(self, *, leading: bool = True, **environment: str) -> OperatorProcess:
-        """Start it and wait until it is ready.
+    def start(self, *, leading: bool = True) -> OperatorProcess:
+        """Start it and wait until it is ready; where it is to be the leader, until it holds the Lease."""
+        self.spawn()
+        self.wait_for(lambda: self.probe("/readyz") == http.client.OK, "it to be ready", START_DEADLINE)
+        if leading:
+            self.wait_for(lambda: self.leads, "it to lead", START_DEADLINE)
+        return self
 
-        Args:
-            leading: wait also until it holds the Lease.
-            environment: further environment variables.
-        """
+    def spawn(self) -> None:
+        """Start it and wait for nothing."""
         if self._kubeconfig is None:
-            install(self.cluster, self.namespace)
+            install(self.cluster, self.namespace, clusterwide=self.clusterwide)
             self._kubeconfig = self.cluster.service_account_kubeconfig(self.namespace, SERVICE_ACCOUNT)
         self._port = _free_port()
         self._child = start(
@@ -98,14 +105,9 @@ class OperatorProcess:
                 "AGENTSERVICE_RUNTIME_IMAGE": RUNTIME_IMAGE,
                 "AGENTSERVICE_TELEMETRY_HOST": "127.0.0.1",
                 "AGENTSERVICE_TELEMETRY_PORT": str(self._port),
-                "AGENTSERVICE_WATCH_NAMESPACES": self.namespace,
-            }
-            | environment,
+                "AGENTSERVICE_WATCH_NAMESPACES": "" if self.clusterwide else self.namespace,
+            },
         )
-        self.wait(lambda: self.probe("/readyz") == http.client.OK, "ready", START_DEADLINE)
-        if leading:
-            self.wait(lambda: self.leads, "the leader", START_DEADLINE)
-        return self
 
     def replica(self, name: str) -> OperatorProcess:
         """Another one, not started, beside this one: same ServiceAccount, same Lease."""
@@ -139,7 +141,7 @@ class OperatorProcess:
 
     def wait_for_lead(self) -> None:
         """Wait until it holds the Lease although nobody released it."""
-        self.wait(lambda: self.leads, "the leader", LEASE_EXPIRY)
+        self.wait_for(lambda: self.leads, "it to lead", LEASE_EXPIRY)
 
     def probe(self, path: str) -> int | None:
         """The status code at `path` of its telemetry port, None where nothing answers."""
@@ -148,17 +150,19 @@ class OperatorProcess:
         except OSError:
             return None
 
-    def metrics(self) -> dict[str, float]:
-        """Every sample of /metrics, summed over the labels, by name."""
-        samples: dict[str, float] = {}
-        for family in text_string_to_metric_families(self._get("/metrics")[1]):
-            for sample in family.samples:
-                samples[sample.name] = samples.get(sample.name, 0.0) + sample.value
-        return samples
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each sample of that name on /metrics."""
+        families = text_string_to_metric_families(self._get("/metrics")[1])
+        return [(s.labels, s.value) for family in families for s in family.samples if s.name == name]
+
+    def metric_names(self) -> set[str]:
+        """The names of all samples on /metrics."""
+        families = text_string_to_metric_families(self._get("/metrics")[1])
+        return {sample.name for family in families for sample in family.samples}
 
     def metric(self, name: str) -> float:
-        """One of `metrics`; 0 where there is none of that name."""
-        return self.metrics().get(name, 0.0)
+        """The sum of all samples of that name."""
+        return sum(value for _, value in self.samples(name))
 
     def writes(self, *, since: int | None = None, until: int | None = None) -> list[Request]:
         """What it wrote between two marks of the audit log, Leases and Events apart; default: since it was made."""
@@ -171,17 +175,26 @@ class OperatorProcess:
         """Everything it asked for since a mark."""
         return self.audit.requests(user=self.user, since=since, until=self.audit.mark())
 
-    def wait(self, predicate: object, what: str, deadline: float) -> None:
-        """Wait for `predicate`, which must be callable, as long as the process runs."""
+    def wait_for(self, predicate: Callable[[], object], what: str, deadline: float) -> None:
+        """Wait for `predicate` as long as the process runs; seconds."""
 
         def check() -> object:
             self.child.require_running()
-            assert callable(predicate)
             return predicate()
 
-        wait_until(
-            check, deadline=deadline, describe=lambda: f"{self.name} is {what}; its log:\n{self.child.log_tail(30)}"
-        )
+        wait_until(check, deadline=deadline, describe=lambda: f"{what}; {self.name} said\n{self.child.log_tail(30)}")
+
+    def settle(self) -> None:
+        """Wait until it has written nothing for longer than it holds counts back."""
+        quiet_since, seen = time.monotonic(), len(self.writes())
+
+        def quiet() -> bool:
+            nonlocal quiet_since, seen
+            if (now := len(self.writes())) != seen:
+                quiet_since, seen = time.monotonic(), now
+            return time.monotonic() - quiet_since > COUNTS_EVERY_SECONDS + 1
+
+        wait_until(quiet, deadline=60, describe=lambda: said(self.writes()[-10:]), interval=1)
 
     def _get(self, path: str) -> tuple[int, str]:
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)) as connection:

@@ -1,47 +1,38 @@
-"""The RBAC under which tests run the operator."""
+"""The RBAC under which tests run the operator: what the chart renders, and nothing else of the chart."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agentservice_operator.engine.kinds import CHILDREN, SECRET
+import yaml
+
+from dev import toolchain
 
 if TYPE_CHECKING:
     from dev.cluster import Cluster
 
-SERVICE_ACCOUNT = "agentservice-operator"
+CHART = Path(__file__).parent.parent.parent / "charts" / "agentservice-operator"
+RELEASE = "agentservice-operator"
+SERVICE_ACCOUNT = LEASE = RELEASE
+"""The chart names both after the release."""
+_KINDS = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
+_PLACE = "place-of-the-release"
 
 
-def install(cluster: Cluster, namespace: str) -> None:
-    """Make the ServiceAccount and what it may do in `namespace`, where they are not there yet."""
-    for item in _objects(namespace):
-        cluster.api.apply(item, force=True)
+def install(cluster: Cluster, namespace: str, *, clusterwide: bool = False) -> None:
+    """Make the operator's ServiceAccount in `namespace`, with its rights there or in the whole cluster."""
+    version = cluster.api.get("/version")["gitVersion"]
+    for item in yaml.safe_load_all(_rendered(version, clusterwide=clusterwide).replace(_PLACE, namespace)):
+        if item and item["kind"] in _KINDS:
+            cluster.api.apply(item, force=True)
 
 
-def _objects(namespace: str) -> list[dict[str, Any]]:
-    metadata = {"name": SERVICE_ACCOUNT, "namespace": namespace}
-    all_verbs = ["get", "list", "watch", "create", "patch", "delete"]
-    rules = [
-        _rule("agentservice.dev", "agentservices", ["get", "list", "watch"]),
-        _rule("agentservice.dev", "agentservices/status", ["patch"]),
-        _rule("", "secrets", ["get", "create", "patch", "delete"]),
-        _rule("", "pods", ["list", "watch"]),
-        _rule("apps", "replicasets", ["list"]),
-        _rule("coordination.k8s.io", "leases", ["get", "create", "update"]),
-        *(_rule(kind.group, kind.plural, all_verbs) for kind in CHILDREN if kind is not SECRET),
-    ]
-    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {**rbac, "kind": "Role", "rules": rules},
-        {
-            **rbac,
-            "kind": "RoleBinding",
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": SERVICE_ACCOUNT},
-            "subjects": [{"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}],
-        },
-    ]
-
-
-def _rule(group: str, resource: str, verbs: list[str]) -> dict[str, Any]:
-    return {"apiGroups": [group], "resources": [resource], "verbs": verbs}
+@functools.cache
+def _rendered(kubernetes: str, *, clusterwide: bool) -> str:
+    helm = toolchain.ensure("helm3")["helm3"]
+    where = () if clusterwide else ("--set", f"watchNamespaces={{{_PLACE}}}")
+    command = [helm, "template", RELEASE, CHART, "--namespace", _PLACE, "--kube-version", kubernetes, *where]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -1,0 +1,107 @@
+"""Of several replicas one writes; the next takes over however that one ends, and a frozen one never comes back."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from dev.process import wait_until
+from tests.controlplane.agent_services import DEADLINE, condition
+from tests.controlplane.operator_process import said
+
+if TYPE_CHECKING:
+    from dev.cluster import Cluster
+    from tests.controlplane.agent_services import AgentServices
+    from tests.controlplane.operator_process import OperatorProcess
+
+
+def test_kpf_10_the_standby_takes_over_at_once_from_a_leader_that_is_told_to_end(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    standby = operator.replica("standby")
+    try:
+        standby.start(leading=False)
+        services.apply()
+        services.wait_ready()
+        assert (operator.leads, standby.leads) == (True, False)
+
+        assert operator.stop() == 0
+
+        standby.wait_for(lambda: standby.leads, "it to lead", 10)  # five are promised, the rest is for a busy machine
+        services.patch({"spec": {"replicas": 2}})
+        services.wait(lambda service: service["status"]["readyReplicas"] == 2)
+    finally:
+        standby.close()
+
+
+def test_kpf_10_the_standby_takes_over_from_a_leader_that_crashed(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    standby = operator.replica("standby")
+    try:
+        standby.start(leading=False)
+        services.apply()
+        services.wait_ready()
+        standby.settle()
+        before = operator.audit.mark()
+
+        operator.kill()
+        services.patch({"spec": {"replicas": 2}})
+
+        standby.wait_for_lead()
+        services.wait(lambda service: service["status"]["readyReplicas"] == 2)
+        assert [write for write in standby.writes(since=before) if write.resource == "deployments"]
+    finally:
+        standby.close()
+
+
+def test_siv_9_a_leader_that_was_frozen_writes_nothing_when_it_wakes(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    standby = operator.replica("standby")
+    try:
+        standby.start(leading=False)
+        services.apply()
+        services.wait_ready()
+        standby.settle()
+
+        operator.child.process.send_signal(signal.SIGSTOP)
+        services.patch({"spec": {"replicas": 2}})  # work that waits for the frozen one too
+        standby.wait_for_lead()
+        services.wait(lambda service: service["status"]["readyReplicas"] == 2)
+        services.patch({"spec": {"agents": [{"name": "assistant", "systemPrompt": "Another."}]}})
+        services.wait_ready()
+        standby.settle()
+        before = standby.audit.mark()
+        operator.child.process.send_signal(signal.SIGCONT)
+
+        code = wait_until(lambda: operator.child.exit_code, deadline=DEADLINE, describe=operator.child.log_tail)
+        assert code == 1
+        standby.settle()
+        assert said(standby.writes(since=before)) == []
+        assert standby.leads
+    finally:
+        standby.close()
+
+
+def test_an_operator_of_some_namespaces_leaves_the_others_alone(
+    cluster: Cluster, operator: OperatorProcess, services: AgentServices
+) -> None:
+    elsewhere = f"{services.namespace[:50]}-else"
+    cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}})
+    try:
+        other = type(services)(cluster, elsewhere)
+        other.apply()
+        services.apply()
+
+        services.wait_ready()
+
+        operator.settle()
+        assert condition(other.get(), "Ready") is None
+        assert other.children() == []
+        asked = {request.namespace for request in operator.requests(since=0)}
+        assert asked == {services.namespace, ""}
+        beyond = {request.uri.split("?")[0] for request in operator.requests(since=0) if not request.namespace}
+        assert not [uri for uri in beyond if "agentservices" in uri or "secrets" in uri]
+    finally:
+        cluster.api.delete(f"/api/v1/namespaces/{elsewhere}")
