@@ -43,7 +43,7 @@ class QueueMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         name = ["name"]
-        self._depth = Gauge("workqueue_depth", "Keys that wait, delayed ones too.", name, registry=registry).labels(
+        self._depth = Gauge("workqueue_depth", "Keys that wait for a worker.", name, registry=registry).labels(
             CONTROLLER
         )
         self._adds = Counter("workqueue_adds", "Adds to the queue.", name, registry=registry).labels(CONTROLLER)

@@ -27,6 +27,9 @@ from agentservice_operator.status.observed import (
 
 Wake = Callable[[ServiceKey, Priority], None]
 
+REMEMBERED_DELETIONS = 1000
+"""More than can happen between a write and its answer."""
+
 
 class Remembered(Protocol):
     """What a cache needs to know of its entries; equality must ignore the resourceVersion."""
@@ -163,7 +166,10 @@ class Cache(Generic[T]):
         self._wake = wake
         self._entries: dict[tuple[str, str], T] = {}
         self._by_service: defaultdict[ServiceKey, set[tuple[str, str]]] = defaultdict(set)
-        self._filled = False
+        self._gone: dict[tuple[str, str], int] = {}
+        """The latest deletions by name: an own write's answer may come after them."""
+        self._filled: set[str | None] = set()
+        """The namespaces that were listed once; None stands for all."""
 
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._entries.values()))
@@ -178,7 +184,7 @@ class Cache(Generic[T]):
 
     def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
         """Take over a list; entries that it lacks are gone, unless they are newer than the list."""
-        priority = Priority.CHANGE if self._filled else Priority.STARTUP
+        priority = Priority.CHANGE if namespace in self._filled else Priority.STARTUP
         listed = set()
         for item in objects:
             listed.add((item["metadata"]["namespace"], item["metadata"]["name"]))
@@ -189,7 +195,7 @@ class Cache(Generic[T]):
             if int(entry.resource_version) <= int(resource_version):
                 self._drop(key)
                 self._wake(entry.service, Priority.CHANGE)
-        self._filled = True
+        self._filled.add(namespace)
 
     def put(self, item: Object) -> None:
         """Take over an event."""
@@ -202,8 +208,12 @@ class Cache(Generic[T]):
     def remove(self, item: Object) -> None:
         """Take over a deletion, unless the entry is newer (deleted and made again)."""
         key = (item["metadata"]["namespace"], item["metadata"]["name"])
+        version = int(item["metadata"]["resourceVersion"])
+        self._gone[key] = max(version, self._gone.pop(key, 0))
+        if len(self._gone) > REMEMBERED_DELETIONS:
+            del self._gone[next(iter(self._gone))]
         entry = self._entries.get(key)
-        if entry is None or int(entry.resource_version) > int(item["metadata"]["resourceVersion"]):
+        if entry is None or int(entry.resource_version) > version:
             return
         self._drop(key)
         self._wake(entry.service, Priority.CHANGE)
@@ -218,9 +228,10 @@ class Cache(Generic[T]):
         known = self._entries.get(key)
         if known is not None and int(known.resource_version) >= int(entry.resource_version):
             return known
+        if int(entry.resource_version) <= self._gone.get(key, 0):
+            return entry
+        self._drop(key)
         self._entries[key] = entry
-        if known is not None and known.service != entry.service:
-            self._by_service[known.service].discard(key)
         self._by_service[entry.service].add(key)
         if priority is not None and known != entry:
             self._wake(entry.service, priority)

@@ -36,8 +36,8 @@ from agentservice_operator.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
-KEYS_BELIEVED_SECONDS = 80.0
-"""The key Secret is not watched: after so long it is looked at again, so that a lost one is back within 120 s."""
+KEYS_BELIEVED_SECONDS = 20.0
+"""The key Secret is not watched. The next regular look may be a whole reconcile period after one that did not ask."""
 API_KEY_PREFIX = "asv_"
 """Makes a leaked key recognisable to secret scanners."""
 DEFAULT_CLIENT = "default"

@@ -19,6 +19,7 @@ from agentservice_operator.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 RECONCILE_TIMEOUT_SECONDS = 60.0
+NOT_LEADER_SECONDS = 1.0
 
 
 class Leadership(Protocol):
@@ -70,7 +71,8 @@ class Controller:
             async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
                 result = await self._reconcile(key)
         except NotLeader:
-            self._queue.add(key)  # for the day when this replica leads again
+            # Kept, but not at once: until the loss is acted on the next try would be refused without any wait, too.
+            self._queue.add(key, after=NOT_LEADER_SECONDS)
             outcome = "not_leader"
         except KubernetesError as error:
             delay = self._queue.retry(key, at_least=error.retry_after or 0.0)
@@ -85,6 +87,7 @@ class Controller:
             outcome = "success"
             if result.requeue_after is not None:
                 outcome = "requeue_after"
-                spread = random.uniform(0.9, 1.0)  # noqa: S311 - spreads load, hides nothing
+                # Never early: it would find the rest of the time still to wait, again and again.
+                spread = random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, hides nothing
                 self._queue.add(key, Priority.RESYNC, after=result.requeue_after * spread)
         self._metrics.reconciled(outcome, time.monotonic() - started)

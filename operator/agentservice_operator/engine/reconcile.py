@@ -39,7 +39,7 @@ from agentservice_operator.status.problems import Problem
 log = structlog.get_logger(__name__)
 
 PAUSED_ANNOTATION = "agentservice.dev/paused"
-RECHECK_SECONDS = 100.0
+RECHECK_SECONDS = 80.0
 """The key Secret is not watched: it is looked at this often, so that a lost one is back within 120 s."""
 _NEEDS_REFERENCES = frozenset({CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER})
 """While references are unresolved these stay as they are: a running Deployment is never changed to a broken one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,10 +15,12 @@ from agentservice_operator.engine.ports import Kubernetes, Object
 from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.problems import Problem
 
-FOUND_FOR_SECONDS = 100.0
-"""Secrets are not watched: one that was there is believed to be for so long, so that a lost one shows within 120 s."""
-MISSING_FOR_SECONDS = 5.0
+FOUND_EVERY_SECONDS = 80.0
+"""Secrets are not watched: one that was there is looked up this often, so that a lost one shows within 120 s."""
+MISSING_EVERY_SECONDS = 5.0
 """A missing Secret is asked for this often, so that Ready follows its creation within seconds."""
+BELIEVED_FOR = 0.25
+"""Part of these times for which further reconciles do not ask: the next regular look may be a whole time after them."""
 
 Name = tuple[str, str]
 """Namespace and name."""
@@ -72,6 +74,8 @@ class References:
         self._clock = clock
         self._secrets: dict[Name, _Secret] = {}
         self._config_maps: dict[Name, _ConfigMap] = {}
+        self._events: Counter[Name] = Counter()
+        """Events seen of ConfigMaps that are in use: one that comes during a read makes its answer doubtful."""
         self._users: defaultdict[Name, set[ServiceKey]] = defaultdict(set)
         self._uses: dict[ServiceKey, frozenset[Name]] = {}
 
@@ -98,7 +102,7 @@ class References:
             if not secret.has(key):
                 all_secrets = False
                 problems.append(_missing("Secret", name, key if secret.exists else None, purpose))
-        again = (FOUND_FOR_SECONDS if all_secrets else MISSING_FOR_SECONDS) if wanted.secrets else None
+        again = (FOUND_EVERY_SECONDS if all_secrets else MISSING_EVERY_SECONDS) if wanted.secrets else None
         return Resolved(values, tuple(problems), bool(wanted.secrets or wanted.config_maps), again)
 
     def forget(self, key: ServiceKey) -> None:
@@ -123,15 +127,21 @@ class References:
 
     def put(self, item: Object) -> None:
         """A ConfigMap was added or modified."""
+        self._count(_name(item))
         known = self._config_maps.get(_name(item))
         if known is not None and int(item["metadata"]["resourceVersion"]) > known.resource_version:
             self._changed(_name(item))
 
     def remove(self, item: Object) -> None:
         """A ConfigMap was deleted."""
+        self._count(_name(item))
         known = self._config_maps.get(_name(item))
         if known is not None and known.values is not None:
             self._changed(_name(item))
+
+    def _count(self, name: Name) -> None:
+        if name in self._users:
+            self._events[name] += 1
 
     def _changed(self, name: Name) -> None:
         self._config_maps.pop(name, None)
@@ -144,6 +154,7 @@ class References:
             if not self._users[name]:
                 del self._users[name]
                 self._config_maps.pop(name, None)
+                self._events.pop(name, None)
                 self._secrets.pop(name, None)
         if names:
             self._uses[key] = names
@@ -153,6 +164,7 @@ class References:
     async def _config_map(self, name: Name) -> dict[str, str] | None:
         known = self._config_maps.get(name)
         if known is None:
+            before = self._events[name]
             item = await self._kubernetes.get(CONFIG_MAP, *name)
             known = (
                 _ConfigMap(int(item["metadata"]["resourceVersion"]), item.get("data") or {})
@@ -160,13 +172,15 @@ class References:
                 else _ConfigMap(0, None)
             )
             self._config_maps[name] = known
+            if self._events[name] != before:
+                self._changed(name)
         return known.values
 
     async def _secret(self, name: Name, key: str) -> _Secret:
         known = self._secrets.get(name)
         if known is not None:
             age = self._clock() - known.looked_up
-            if age < (FOUND_FOR_SECONDS if known.has(key) else MISSING_FOR_SECONDS) * 0.9:
+            if age < (FOUND_EVERY_SECONDS if known.has(key) else MISSING_EVERY_SECONDS) * BELIEVED_FOR:
                 return known
         item = await self._kubernetes.get_metadata(SECRET, *name)
         found = _Secret(self._clock(), item is not None, _data_keys(item) if item else None)
@@ -177,7 +191,7 @@ class References:
 def _data_keys(item: Object) -> frozenset[str] | None:
     """The keys of a Secret, read off its field managers: no value travels. None where nobody is recorded for them."""
     entries = item["metadata"].get("managedFields") or ()
-    data = [entry.get("fieldsV1", {}).get("f:data") for entry in entries]
+    data = [(entry.get("fieldsV1") or {}).get(part) for entry in entries for part in ("f:data", "f:stringData")]
     keys = frozenset(field[2:] for fields in data if fields for field in fields if field.startswith("f:"))
     return keys or None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 
 from agentservice_operator.engine.queue import BASE_DELAY_SECONDS, MAX_DELAY_SECONDS, Priority, WorkQueue
@@ -160,6 +159,7 @@ async def test_many_workers_share_the_keys_and_never_one_key() -> None:
     now_working: Counter[int] = Counter()
     worked: Counter[int] = Counter()
     rounds, keys = 5, 40
+    all_done = asyncio.Event()
 
     async def work() -> None:
         while True:
@@ -172,19 +172,20 @@ async def test_many_workers_share_the_keys_and_never_one_key() -> None:
             if worked[key] < rounds:
                 queue.add(key, Priority.RESYNC, after=0.001)
             queue.done(key)
+            if worked.total() == rounds * keys:
+                all_done.set()
 
     workers = [asyncio.create_task(work()) for _ in range(8)]
     for key in range(keys):
         queue.add(key, Priority.STARTUP)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while worked.total() < rounds * keys and time.monotonic() < deadline:
-        await asyncio.sleep(0.005)
+    ended = asyncio.create_task(all_done.wait())
+    await asyncio.wait([ended, *workers], timeout=DEADLINE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     for worker in workers:
         worker.cancel()
     ends = await asyncio.gather(*workers, return_exceptions=True)
 
     assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
-    assert worked == {key: rounds for key in range(keys)}
+    assert worked == dict.fromkeys(range(keys), rounds)
 
 
 async def test_waiting_workers_sleep() -> None:
