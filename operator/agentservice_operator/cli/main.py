@@ -10,9 +10,9 @@ from pathlib import Path
 from agentservice_operator.cli.documents import InputError, to_yaml
 from agentservice_operator.cli.render import render
 from agentservice_operator.cli.run import run
+from agentservice_operator.settings import DEFAULT_RUNTIME_IMAGE
 
 VERSION = version("agentservice")
-RUNTIME_IMAGE = f"agentservice-runtime:{VERSION}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     render_ = commands.add_parser("render", help="print the objects that the operator makes of an AgentService")
     _add_file(render_)
     render_.add_argument(
-        "--runtime-image", default=RUNTIME_IMAGE, help="where a spec names none (default: %(default)s)"
+        "--runtime-image", default=DEFAULT_RUNTIME_IMAGE, help="where a spec names none (default: %(default)s)"
     )
     render_.add_argument(
         "-n", "--namespace", default="default", help="where an AgentService names none (default: %(default)s)"

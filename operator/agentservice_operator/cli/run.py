@@ -180,7 +180,7 @@ def _serve(config: Path, environment: Mapping[str, str], *, port: int, key: str)
             **{name: value for name, value in os.environ.items() if name != ANTHROPIC_API_KEY},
             **environment,
             "AGENTSERVICE_CONFIG": str(config),
-            "HOST": "127.0.0.1",
+            "BIND_ADDRESS": "127.0.0.1",
             "PORT": str(port),
             "ADMIN_PORT": str(admin_port),
         },
