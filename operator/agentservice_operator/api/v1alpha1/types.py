@@ -190,7 +190,7 @@ class InheritedMetadata(ApiModel):
     """Labels and annotations that every child gets."""
 
     labels: Labels = {}
-    """Labels of every child, pods included."""
+    """Labels of every child. Not of the pods, which a new label would restart: those have runtime.podLabels."""
     annotations: Annotations = {}
     """Annotations of every child, pods excluded: a change of them rolls nothing."""
 
