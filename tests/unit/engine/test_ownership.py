@@ -73,13 +73,14 @@ def test_atomic_value_is_owned_whole() -> None:
 
 
 def test_empty_map_stays_empty_though_others_fill_it() -> None:
+    volume = 'k:{"name":"tmp"}'
     found = live(
-        {"f:spec": {"f:emptyDir": {}}},
-        {"f:spec": {"f:emptyDir": {"f:sizeLimit": {}}}},
-        spec={"emptyDir": {"sizeLimit": "1Gi"}},
+        {"f:spec": {"f:volumes": {volume: {".": {}, "f:name": {}, "f:emptyDir": {}}}}},
+        {"f:spec": {"f:volumes": {volume: {"f:emptyDir": {"f:sizeLimit": {}}}}}},
+        spec={"volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]},
     )
 
-    assert owned(found, ME) == intent(spec={"emptyDir": {}})
+    assert owned(found, ME) == intent(spec={"volumes": [{"name": "tmp", "emptyDir": {}}]})
 
 
 def test_updates_and_subresources_under_our_name_do_not_count() -> None:

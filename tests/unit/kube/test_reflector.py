@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from agentservice_operator.engine.kinds import CONFIG_MAP, DEPLOYMENT
-from agentservice_operator.kube.reflector import Reflector
+from agentservice_operator.kube.reflector import Reflector, _lines
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.kube.eventually import eventually
 from tests.unit.kube.recording_sink import RecordingSink
@@ -138,6 +141,18 @@ async def test_event_of_two_mebibytes_arrives(client: KubeClient, server: Script
 
     async with following(client) as (_, sink):
         await eventually(lambda: sink.names == ["big", "y"], lambda: list(sink.calls))
+
+
+@given(st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line)), st.lists(st.integers(0, 200)))
+async def test_events_are_read_wherever_their_bytes_are_cut(lines: list[bytes], cuts: list[int]) -> None:
+    sent = b"".join(line + b"\n" for line in lines) + b"cut off"
+    ends = [*sorted(cuts), len(sent)]
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for begin, end in pairwise([0, *ends]):
+            yield sent[begin:end]
+
+    assert [line async for line in _lines(chunks())] == lines
 
 
 async def test_objects_name_their_kind_though_lists_leave_it_out(client: KubeClient, server: ScriptedServer) -> None:
