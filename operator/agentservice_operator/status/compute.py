@@ -176,13 +176,13 @@ def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
         )
         return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
     counts = f"{deployment.available_replicas} of {deployment.wanted_replicas} pods are available"
-    if steady:
-        return _Ready(status=False, reason=Reason.PODS_NOT_READY, message=f"{counts}, at least {needed} are needed.")
     if deployment.replicas > deployment.updated_replicas:
         old = deployment.replicas - deployment.updated_replicas
         return _Ready(
             status=False, reason=Reason.ROLLING_OUT, message=f"{counts}; {old} of an earlier revision are still there."
         )
+    if steady:
+        return _Ready(status=False, reason=Reason.PODS_NOT_READY, message=f"{counts}, at least {needed} are needed.")
     return _Ready(status=False, reason=Reason.PROGRESSING, message=f"{counts}; the others are starting.")
 
 
@@ -200,11 +200,12 @@ def _steady_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[i
     """How many pods of a revision that serves are available, and how many must be: all but one, at least one.
 
     A scale-up must not look like an outage: only pods that have been ready once, or that have a known trouble, are
-    counted. Both numbers come from the pods: the Deployment's own counts follow them by some milliseconds.
+    counted. Pods and Deployment come by two watches, either of which may be behind: the higher count holds.
     """
     pods = [pod for pod in situation.pods if pod.revision == deployment.revision and not pod.deleting]
     settled = sum(not pod.starting for pod in pods)
-    return sum(pod.ready for pod in pods), max(1, min(deployment.wanted_replicas, settled) - 1)
+    available = max(sum(pod.ready for pod in pods), deployment.available_replicas)
+    return available, max(1, min(deployment.wanted_replicas, settled) - 1)
 
 
 def _stalled(

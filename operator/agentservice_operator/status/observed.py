@@ -45,6 +45,8 @@ class PodFacts:
     name: str
     revision: str
     ready: bool
+    lost_readiness: bool
+    """Not ready, although its container that runs now once was."""
     deleting: bool
     restarts: int
     waiting_reason: str | None
@@ -60,7 +62,8 @@ class PodFacts:
     def starting(self) -> bool:
         """Not ready yet, for the first time, and nothing is known to be wrong."""
         quiet = (None, "ContainerCreating", "PodInitializing")
-        return not (self.ready or self.deleting or self.restarts or self.unschedulable) and self.waiting_reason in quiet
+        settled = self.ready or self.lost_readiness or self.deleting or self.restarts or self.unschedulable
+        return not settled and self.waiting_reason in quiet
 
 
 def deployment_facts(item: Object) -> DeploymentFacts:
@@ -101,11 +104,12 @@ def pod_facts(item: Object) -> PodFacts:
     state = container.get("state", {})
     waiting = state.get("waiting", {})
     ended = state.get("terminated") or container.get("lastState", {}).get("terminated") or {}
-    scheduled = _condition(status, "PodScheduled")
+    scheduled, ready = _condition(status, "PodScheduled"), _condition(status, "Ready")
     return PodFacts(
         name=meta["name"],
         revision=(meta.get("annotations") or {}).get(REVISION_ANNOTATION, ""),
-        ready=_condition(status, "Ready").get("status") == "True",
+        ready=ready.get("status") == "True",
+        lost_readiness=_lost_readiness(ready, state),
         deleting="deletionTimestamp" in meta,
         restarts=container.get("restartCount", 0),
         waiting_reason=waiting.get("reason"),
@@ -115,6 +119,12 @@ def pod_facts(item: Object) -> PodFacts:
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         image=item.get("spec", {}).get("containers", [{}])[0].get("image", ""),
     )
+
+
+def _lost_readiness(ready: Object, state: Object) -> bool:
+    """The kubelet first says that a pod is not ready before it starts the container; later that means a change."""
+    started = state.get("running", {}).get("startedAt", "")
+    return ready.get("status") == "False" and bool(started) and (ready.get("lastTransitionTime") or "") > started
 
 
 def _condition(status: Object, kind: str) -> Mapping[str, Any]:
