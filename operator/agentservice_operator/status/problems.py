@@ -34,12 +34,8 @@ def pod_problem(namespace: str, deployment: DeploymentFacts, pods: Iterable[PodF
 
     Pods of the Deployment's current revision come first: an old revision's trouble is on its way out.
     """
-    if deployment.replica_failure is not None and "exceeded quota" in deployment.replica_failure:
-        return Problem(
-            Reason.QUOTA_EXCEEDED,
-            f"The namespace's quota leaves no room for a pod: {deployment.replica_failure.rstrip('.')}."
-            " Raise the quota or lower spec.runtime.resources.",
-        )
+    if deployment.replica_failure is not None:
+        return _no_pod(deployment.replica_failure.rstrip("."))
     candidates = sorted(
         (pod for pod in pods if not pod.ready and not pod.deleting),
         key=lambda pod: (pod.revision != deployment.revision, pod.name),
@@ -51,9 +47,26 @@ def pod_problem(namespace: str, deployment: DeploymentFacts, pods: Iterable[PodF
     return None
 
 
+def _no_pod(failure: str) -> Problem:
+    if "exceeded quota" in failure:
+        return Problem(
+            Reason.QUOTA_EXCEEDED,
+            f"The namespace's quota leaves no room for a pod: {failure}."
+            " Raise the quota or lower spec.runtime.resources.",
+        )
+    return Problem(
+        Reason.CHILD_REJECTED,
+        f"The API server refuses the pods: {failure}. Change spec.runtime, or the policy that refuses them.",
+    )
+
+
 def _problem_of(namespace: str, pod: PodFacts) -> Problem | None:
     if pod.unschedulable is not None:
-        return Problem(Reason.UNSCHEDULABLE, f"Pod {pod.name} fits on no node: {pod.unschedulable.rstrip('.')}.")
+        return Problem(
+            Reason.UNSCHEDULABLE,
+            f"Pod {pod.name} fits on no node: {pod.unschedulable.rstrip('.')}."
+            " Add nodes, or change spec.runtime.resources and where pods may run.",
+        )
     if pod.waiting_reason in _IMAGE_PULL:
         return Problem(
             Reason.IMAGE_PULL_FAILED,
@@ -61,14 +74,24 @@ def _problem_of(namespace: str, pod: PodFacts) -> Problem | None:
             " Check spec.runtime.image, the registry and spec.runtime.imagePullSecrets.",
         )
     if pod.waiting_reason == "CreateContainerConfigError":
-        return Problem(
-            Reason.REFERENCE_NOT_FOUND,
-            f"Pod {pod.name} cannot start: {(pod.waiting_message or 'a Secret or ConfigMap is missing').rstrip('.')}.",
-        )
+        return _not_configured(pod, (pod.waiting_message or "a Secret or ConfigMap is missing").rstrip("."))
     crashed = pod.exit_code not in (None, 0) and pod.restarts > 0
     if pod.waiting_reason in _CRASH or crashed:
         return Problem(Reason.CRASH_LOOPING, f"{_crash(pod)} See: kubectl -n {namespace} logs {pod.name} --previous")
     return None
+
+
+def _not_configured(pod: PodFacts, said: str) -> Problem:
+    """The kubelet uses one reason for references that are missing and for images that may not run as they are."""
+    if "runAsNonRoot" in said or "runAsUser" in said:
+        return Problem(
+            Reason.CRASH_LOOPING,
+            f"Pod {pod.name} cannot start: {said}. Set spec.runtime.image to one that runs as a numbered user.",
+        )
+    return Problem(
+        Reason.REFERENCE_NOT_FOUND,
+        f"Pod {pod.name} cannot start: {said}; create it, or correct the reference in spec.runtime.env.",
+    )
 
 
 def _crash(pod: PodFacts) -> str:
