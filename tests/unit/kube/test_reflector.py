@@ -143,6 +143,15 @@ async def test_event_of_two_mebibytes_arrives(client: KubeClient, server: Script
         await eventually(lambda: sink.names == ["big", "y"], lambda: list(sink.calls))
 
 
+async def test_without_a_watch_it_only_lists(client: KubeClient, server: ScriptedServer) -> None:
+    server.script = [listed(5, item("x", 3)), listed(9, item("y", 7))]
+
+    async with following(client, watch=False, relist_every=0.2) as (_, sink):
+        await eventually(lambda: sink.names == ["y"], lambda: sink.calls)
+
+    assert server.count(watch=True) == 0
+
+
 @given(st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line)), st.lists(st.integers(0, 200)))
 async def test_events_are_read_wherever_their_bytes_are_cut(lines: list[bytes], cuts: list[int]) -> None:
     sent = b"".join(line + b"\n" for line in lines) + b"cut off"
