@@ -6,31 +6,23 @@ python -m dev.demo down  removes the cluster, and the container engine where the
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 import shutil
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev import toolchain
+from dev.agent_client import AgentError, api_key, chat, reached
 from dev.cluster import KubectlError
 from dev.engine import NoEngineError, ensure_engine, find_engine, stop_engine
 from dev.images import REPOSITORY, build_images
 from dev.kind import delete_kind_cluster, kind_cluster, load_images
-from dev.process import ChildDiedError, DeadlineError, running, wait_until
+from dev.process import ChildDiedError, DeadlineError
 from dev.progress import say, step
 from dev.release import InstallError, install_operator, report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dev.cluster import Cluster
 
 CLUSTER = "agentservice-demo"
@@ -52,9 +44,9 @@ def up() -> int:
         return 1
     try:
         install_operator(cluster, images)
-        key = _apply_example(cluster)
-        answer = _chat(cluster, key)
-    except (InstallError, KubectlError, DeadlineError, ChildDiedError, OSError) as error:
+        _apply_example(cluster)
+        answer = _ask(cluster)
+    except (InstallError, KubectlError, AgentError, DeadlineError, ChildDiedError, OSError) as error:
         say(f"{report(cluster, NAMESPACE)}\n\nThe demo failed: {error}")
         return 1
     print(_closing_words(cluster, answer, time.monotonic() - begin))
@@ -74,51 +66,19 @@ def down() -> int:
     return 0
 
 
-def _apply_example(cluster: Cluster) -> str:
-    """Apply the example, wait until it is Ready, and return the API key that the operator made for it."""
+def _apply_example(cluster: Cluster) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     cluster.kubectl("apply", "--filename=-", input=json.dumps(namespace))
     with step(f"kubectl apply -f {_EXAMPLE.relative_to(REPOSITORY)}, and waiting until it is Ready"):
         cluster.kubectl("apply", f"--namespace={NAMESPACE}", f"--filename={_EXAMPLE}")
         target = ["--for=condition=Ready", "agentservice/hello", f"--namespace={NAMESPACE}"]
         cluster.kubectl("wait", *target, "--timeout=120s", timeout=130)
-    secret = json.loads(cluster.kubectl("get", "secret/hello-api-keys", f"--namespace={NAMESPACE}", "--output=json"))
-    return base64.b64decode(secret["data"]["default"]).decode()
 
 
-def _chat(cluster: Cluster, key: str) -> str:
-    """Ask the agent through its Service, and return its answer."""
-    with step("sending a chat through the Service"), _forwarded(cluster, "service/hello", 80) as url:
-        request = urllib.request.Request(  # noqa: S310 -- the address is our own
-            f"{url}/v1/chat",
-            data=json.dumps({"message": _QUESTION}).encode(),
-            headers={"Content-Type": "application/json", "X-API-Key": key},
-        )
-        # No proxy of the environment: the way leads to this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=30) as response:
-                answer: str = json.load(response)["message"]
-        except urllib.error.HTTPError as error:
-            raise OSError(f"POST {request.full_url}: {error.code} {error.read().decode(errors='replace')}") from error
-    return answer
-
-
-@contextmanager
-def _forwarded(cluster: Cluster, target: str, port: int) -> Iterator[str]:
-    """Reach a port of the demo's namespace from this machine; gives the address."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "port-forward.log"
-        options = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}"]
-        command: list[str | Path] = [cluster.kubectl_path, "port-forward", target, f":{port}", *options]
-        with running(command, name="kubectl port-forward", log=log) as child:
-
-            def local_port() -> str | None:
-                child.require_running()
-                match = re.search(r"127\.0\.0\.1:(\d+)", log.read_text())
-                return match[1] if match else None
-
-            yield f"http://127.0.0.1:{wait_until(local_port, deadline=20, describe=child.log_tail)}"
+def _ask(cluster: Cluster) -> str:
+    key = api_key(cluster, NAMESPACE, "hello")
+    with step("sending a chat through the Service"), reached(cluster, NAMESPACE, "hello") as url:
+        return str(chat(url, _QUESTION, key=key)["message"])
 
 
 def _closing_words(cluster: Cluster, answer: str, seconds: float) -> str:

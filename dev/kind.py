@@ -33,7 +33,7 @@ def kind_cluster(engine: Engine, name: str) -> Cluster:
         DeadlineError: its node does not get Ready.
     """
     cluster = Cluster(name=name, kubeconfig=_kubeconfig(name), kubectl_path=toolchain.ensure("kubectl")["kubectl"])
-    if name in _clusters(engine):
+    if name in kind_clusters(engine):
         # kind writes the kubeconfig last: without it, an earlier run was interrupted and the cluster is half made.
         if cluster.kubeconfig.exists():
             _wake(engine, cluster)
@@ -77,12 +77,17 @@ def delete_kind_cluster(engine: Engine, name: str) -> None:
     shutil.rmtree(kubeconfig.parent, ignore_errors=True)
 
 
+def kind_clusters(engine: Engine) -> list[str]:
+    """The names of all kind clusters in the engine."""
+    return _kind(engine, "get", "clusters").split()
+
+
 def load_images(engine: Engine, cluster: Cluster, *images: str) -> None:
     """Copy images from the engine to the nodes of a kind cluster; a node that has them already is left alone.
 
     Any other cluster gets nothing: it must have them, or pull them by itself.
     """
-    if cluster.name not in _clusters(engine):
+    if cluster.name not in kind_clusters(engine):
         return
     with step(f"loading {', '.join(images)} into {cluster.name}"):
         _kind(engine, "load", "docker-image", f"--name={cluster.name}", *images)
@@ -116,10 +121,6 @@ def _is_ready(cluster: Cluster) -> bool:
     conditions = [condition for node in nodes for condition in node["status"]["conditions"]]
     ready = [condition["status"] for condition in conditions if condition["type"] == "Ready"]
     return bool(ready) and set(ready) == {"True"}
-
-
-def _clusters(engine: Engine) -> list[str]:
-    return _kind(engine, "get", "clusters").split()
 
 
 def _kubeconfig(name: str) -> Path:

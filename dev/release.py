@@ -41,20 +41,18 @@ def install_operator(cluster: Cluster, images: Images, *values: str) -> None:
     options = [f"--set-string={name}={value}" for name, value in chosen.items()] + [
         f"--set={value}" for value in values
     ]
-    helm = toolchain.ensure("helm4")["helm4"]
+    waiting = ["--create-namespace", "--wait", "--timeout=3m"]
     with step("installing the operator"):
-        done = subprocess.run(
-            [
-                *(helm, "upgrade", "--install", _NAME, _CHART, f"--namespace={NAMESPACE}", "--create-namespace"),
-                *("--wait", "--timeout=3m", *options),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
-        )
-    if done.returncode:
-        raise InstallError(f"helm upgrade {_NAME}: {done.stderr.strip()}")
+        _helm(cluster, "upgrade", "--install", _NAME, str(_CHART), *waiting, *options)
+
+
+def uninstall_operator(cluster: Cluster) -> None:
+    """Remove the operator; the CustomResourceDefinition, and with it every AgentService, stays.
+
+    Raises:
+        InstallError: Helm could not.
+    """
+    _helm(cluster, "uninstall", _NAME, "--ignore-not-found", "--wait")
 
 
 def report(cluster: Cluster, *namespaces: str) -> str:
@@ -75,3 +73,15 @@ def report(cluster: Cluster, *namespaces: str) -> str:
             answer = str(error)
         answers.append(f"$ kubectl {' '.join(question)}\n{answer.rstrip()}")
     return "\n\n".join(answers)
+
+
+def _helm(cluster: Cluster, *arguments: str) -> None:
+    done = subprocess.run(
+        [toolchain.ensure("helm4")["helm4"], *arguments, f"--namespace={NAMESPACE}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
+    )
+    if done.returncode:
+        raise InstallError(f"helm {arguments[0]} {_NAME}: {done.stderr.strip()}")

@@ -1,0 +1,76 @@
+"""The end-to-end tier: real images, Helm, kubelet and traffic, in one cluster that all workers of a session share."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.kind_session import Session, shared_session
+from dev.metrics_server import install_metrics_server
+from dev.process import ChildDiedError, DeadlineError
+from dev.release import report
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from dev.cluster import Cluster
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of the tests that `make test` runs too."""
+    config.addinivalue_line("markers", "smoke: the demo's path; `make test` runs these, `make test-e2e` all")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the cluster looks like to the report of a failed test."""
+    outcome = yield
+    arguments: dict[str, Any] = getattr(item, "funcargs", {})
+    if outcome.when == "call" and outcome.failed and "kind" in arguments:
+        namespaces = [arguments["namespace"]] if "namespace" in arguments else []
+        outcome.sections.append(("cluster", report(arguments["kind"], *namespaces)))
+    return outcome
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """What the session shares; CI as root must have it, elsewhere the tier says why it is left out."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker has its own folder in that of the session
+    try:
+        with shared_session(folder / "kind") as shared:
+            yield shared
+    except (ChildDiedError, DeadlineError) as error:
+        if os.environ.get("CI") == "true" and os.geteuid() == 0:
+            raise
+        pytest.skip(f"no cluster with a kubelet on this machine: {str(error).splitlines()[-1]}")
+
+
+@pytest.fixture(scope="session")
+def kind(session: Session) -> Cluster:
+    """A cluster with a real kubelet, in which the operator is installed and both images are."""
+    return session.cluster
+
+
+@pytest.fixture(scope="session")
+def metrics_server(session: Session) -> None:
+    """Real CPU and memory metrics."""
+    if session.engine is None:
+        pytest.skip("the cluster of E2E_CONTEXT is not ours to install metrics-server into")
+    install_metrics_server(session.engine, session.cluster)
+
+
+@pytest.fixture
+def namespace(kind: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a fresh namespace that admits `restricted` pods only, deleted after the test."""
+    slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"{slug}-{secrets.token_hex(4)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kind.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    yield name
+    kind.api.delete(f"/api/v1/namespaces/{name}")

@@ -1,0 +1,52 @@
+"""Callers inside the cluster at a steady pace: one JSON line per answer, until the pod is deleted.
+
+Half of them keep their connection as long as the server does, half open one per request, so that both ways of losing a
+request in a rollout would show. Run by pods of the runtime's image, which has Python and httpx2 and no shell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import sys
+import time
+
+import httpx2
+
+
+async def main() -> None:
+    """Call until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--key", required=True)
+    parser.add_argument("--callers", type=int, default=4)
+    parser.add_argument("--pace", type=float, required=True, help="requests per second of each caller")
+    arguments = parser.parse_args()
+    headers = {"X-API-Key": arguments.key}
+    async with asyncio.TaskGroup() as group:
+        for number in range(arguments.callers):
+            client = httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False)
+            if number % 2:
+                client.headers["Connection"] = "close"
+            group.create_task(call(client, arguments.url, arguments.pace))
+
+
+async def call(client: httpx2.AsyncClient, url: str, pace: float) -> None:
+    """Call at a steady pace; an answer that takes longer than a turn delays the next one."""
+    begin = time.monotonic()
+    for turn in itertools.count(1):
+        sent = time.time()
+        try:
+            answer = await client.post(f"{url}/v1/chat", json={"message": "Hello"})
+            outcome = str(answer.status_code)
+        except httpx2.HTTPError as error:
+            outcome = f"{type(error).__name__}: {error}"
+        json.dump({"sent": sent, "seconds": time.time() - sent, "outcome": outcome}, sys.stdout)
+        print(flush=True)
+        await asyncio.sleep(max(0.0, begin + turn / pace - time.monotonic()))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

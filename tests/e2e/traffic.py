@@ -1,0 +1,137 @@
+"""What runs beside the agents in a test's namespace: callers at a steady pace, a provider that is not the real one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dev.images import REPOSITORY
+from dev.process import wait_until
+from tests.e2e.agents import READY_DEADLINE, api_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.cluster import Cluster
+
+_LOAD = Path(__file__).parent / "in_cluster" / "load.py"
+_FAKE = REPOSITORY / "dev" / "fake_messages_api"
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@dataclass(frozen=True)
+class Load:
+    """Callers that are at work."""
+
+    cluster: Cluster
+    namespace: str
+    pod: str
+
+    def outcomes(self) -> Counter[str]:
+        """How many calls have ended how; "200" is an answer."""
+        return Counter(call["outcome"] for call in self.calls())
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call so far."""
+        log = self.cluster.kubectl("logs", self.pod, f"--namespace={self.namespace}")
+        return [json.loads(line) for line in log.splitlines()]
+
+    def wait_for_answers(self, count: int) -> None:
+        """Wait until so many more calls than now have been answered."""
+        before = self.outcomes()["200"]
+        wait_until(
+            lambda: self.outcomes()["200"] >= before + count, deadline=READY_DEADLINE, describe=self.outcomes, interval=0.5
+        )
+
+
+@contextmanager
+def load(
+    cluster: Cluster, namespace: str, name: str, *, image: str, callers: int = 4, pace: float = 5, pod: str = "load"
+) -> Iterator[Load]:
+    """Call an agent from inside the cluster, through its Service, for the time of the block.
+
+    Args:
+        cluster: where.
+        namespace: that of the AgentService.
+        name: the AgentService.
+        image: the runtime's, for its Python.
+        callers: how many call side by side.
+        pace: requests per second of each.
+        pod: the name of the pod that calls.
+    """
+    service = cluster.api.get(cluster.api.path("v1", "Service", namespace=namespace, name=name))
+    port = service["spec"]["ports"][0]["port"]
+    key = api_key(cluster, namespace, name)
+    command = ["python", "/source/load.py", f"http://{name}:{port}", "--key", key]
+    command += [f"--callers={callers}", f"--pace={pace:g}"]
+    _mount(cluster, namespace, pod, {"load.py": _LOAD.read_text()})
+    _start(cluster, namespace, pod, image=image, command=command, mount="/source")
+    begun = Load(cluster, namespace, pod)
+    begun.wait_for_answers(1)
+    try:
+        yield begun
+    finally:
+        cluster.api.delete(_pod(cluster, namespace, pod), gracePeriodSeconds="0")
+
+
+def fake_messages_api(cluster: Cluster, namespace: str, *, image: str) -> str:
+    """Run the project's fake of the Messages API in the namespace; gives its address for models[].anthropic.baseURL.
+
+    Args:
+        cluster: where.
+        namespace: where.
+        image: the runtime's: what the fake imports is in it.
+    """
+    name, port = "fake-messages-api", 8089
+    _mount(cluster, namespace, name, {file.name: file.read_text() for file in _FAKE.glob("*.py")})
+    command = ["python", "-m", "dev.fake_messages_api", "--host=0.0.0.0", f"--port={port}"]
+    _start(cluster, namespace, name, image=image, command=command, mount="/source/dev/fake_messages_api", port=port)
+    spec = {"selector": {"test": name}, "ports": [{"port": port}]}
+    metadata = {"name": name, "namespace": namespace}
+    cluster.api.create({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    ready = [f"pod/{name}", "--for=condition=Ready", f"--timeout={READY_DEADLINE:.0f}s"]
+    cluster.kubectl("wait", *ready, f"--namespace={namespace}", timeout=READY_DEADLINE + 10)
+    return f"http://{name}:{port}"
+
+
+def _mount(cluster: Cluster, namespace: str, name: str, files: dict[str, str]) -> None:
+    metadata = {"name": name, "namespace": namespace}
+    cluster.api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": files})
+
+
+def _start(
+    cluster: Cluster, namespace: str, name: str, *, image: str, command: list[str], mount: str, port: int | None = None
+) -> None:
+    container: dict[str, Any] = {
+        "name": "main",
+        "image": image,
+        "command": command,
+        "env": [{"name": "PYTHONPATH", "value": "/app:/source"}],
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [{"name": "source", "mountPath": mount}],
+    }
+    if port is not None:
+        container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 0,
+        "containers": [container],
+        "volumes": [{"name": "source", "configMap": {"name": name}}],
+    }
+    metadata = {"name": name, "namespace": namespace, "labels": {"test": name}}
+    account = cluster.api.path("v1", "ServiceAccount", namespace=namespace, name="default")
+    wait_until(lambda: cluster.api.find(account), deadline=READY_DEADLINE, describe=f"{account} is not there")
+    cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def _pod(cluster: Cluster, namespace: str, name: str) -> str:
+    return cluster.api.path("v1", "Pod", namespace=namespace, name=name)
