@@ -50,7 +50,6 @@ class Reflector:
         sink: where it goes.
         label_selector: as in a query, such as ``app.kubernetes.io/managed-by=agentservice-operator``.
         metadata_only: ask for apiVersion, kind and metadata only.
-        watch: False lists only, where the events come another way.
         watch: False lists only, for a kind that somebody else watches for the sink.
         relist_every: seconds between two lists, at most.
         stalled_after: seconds without a byte after which a watch is given up.
@@ -79,7 +78,6 @@ class Reflector:
         self._label_selector = label_selector
         self._metadata_only = metadata_only
         self._watches = watch
-        self._watches = watch
         self._relist_every = relist_every
         self._stalled_after = stalled_after
         self._ask_absent_every = ask_absent_every
@@ -102,10 +100,7 @@ class Reflector:
             try:
                 await self._list(scope)
                 if self._watches:
-                    if self._watches:
                     await self._watch_until(scope, relist_at)
-                else:
-                    await asyncio.sleep(relist_at - time.monotonic())
                 else:
                     await asyncio.sleep(relist_at - time.monotonic())
             except NotFound:
