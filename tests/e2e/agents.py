@@ -27,7 +27,9 @@ READY_DEADLINE = 120.0
 
 def apply_file(cluster: Cluster, namespace: str, file: Path) -> list[str]:
     """Apply a file as a person would, with no warning from the API server; the AgentServices in it by name."""
-    names = cluster.kubectl("apply", "--warnings-as-errors", f"--namespace={namespace}", f"--filename={file}", "--output=name")
+    names = cluster.kubectl(
+        "apply", "--warnings-as-errors", f"--namespace={namespace}", f"--filename={file}", "--output=name"
+    )
     return [name.partition("/")[2] for name in names.split() if name.startswith("agentservice.")]
 
 
@@ -39,9 +41,7 @@ def wait_ready(cluster: Cluster, namespace: str, name: str) -> str:
 
 def api_key(cluster: Cluster, namespace: str, name: str) -> str:
     """The key that the operator generated for the callers of an AgentService."""
-    secret = json.loads(
-        cluster.kubectl("get", f"secret/{name}-api-keys", f"--namespace={namespace}", "--output=json")
-    )
+    secret = json.loads(cluster.kubectl("get", f"secret/{name}-api-keys", f"--namespace={namespace}", "--output=json"))
     return base64.b64decode(secret["data"]["default"]).decode()
 
 
