@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent_runtime.agent.model import TextDelta
 
@@ -53,6 +53,6 @@ class TurnResult:
 TurnEvent = TurnStarted | TextDelta
 Emit = Callable[[TurnEvent], Awaitable[None]]
 """Takes what happens in a turn, in order: one TurnStarted, then text. Its result is not an event: it is returned."""
-Handler = Callable[[Turn, Emit], Awaitable[TurnResult]]
+Handler = Callable[[Turn, Emit], Coroutine[Any, Any, TurnResult]]
 """Answers a turn; raises ProblemError where it cannot."""
 Stage = Callable[[Handler], Handler]

@@ -55,9 +55,7 @@ class RuntimeProcess:
 
     def stream(self, message: str = "Hello", *, key: str = KEY, **fields: Any) -> list[Event]:
         """POST /v1/chat/stream, read to its end."""
-        response = self.client.post(
-            "/v1/chat/stream", json={"message": message, **fields}, headers={"X-API-Key": key}
-        )
+        response = self.client.post("/v1/chat/stream", json={"message": message, **fields}, headers={"X-API-Key": key})
         assert response.status_code == 200, response.text
         return parse_events(response.text)
 
@@ -152,7 +150,11 @@ def environment(config: Path, **variables: str) -> dict[str, str]:
 
 @contextmanager
 def runtime_process(
-    directory: Path, *, command: Sequence[str] = ("-m", "agent_runtime"), env: dict[str, str] | None = None, **config: Any
+    directory: Path,
+    *,
+    command: Sequence[str] = ("-m", "agent_runtime"),
+    env: dict[str, str] | None = None,
+    **config: Any,
 ) -> Iterator[RuntimeProcess]:
     """A runtime with this configuration, ready when the block begins and gone when it ends."""
     path = write_config(directory, **config)
@@ -163,10 +165,12 @@ def runtime_process(
 
         def ports() -> dict[str, Any] | None:
             child.require_running()
-            lines = [orjson.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+            lines: list[dict[str, Any]] = [
+                orjson.loads(line) for line in log.read_text().splitlines() if line.startswith("{")
+            ]
             if not any(line["event"] == "ready" for line in lines):
                 return None
-            return next(line for line in lines if line["event"] == "starting")
+            return next((line for line in lines if line["event"] == "starting"), None)
 
         started = wait_until(ports, deadline=READY_SECONDS, describe=child.log_tail)
         with httpx2.Client(base_url=f"http://127.0.0.1:{started['port']}", timeout=30, trust_env=False) as client:

@@ -63,10 +63,10 @@ def test_a_stream_starts_shows_pieces_and_ends_with_what_a_document_would_say(pr
     [({"stream": True}, {}), ({}, {"Accept": "text/event-stream"})],
     ids=["by field", "by Accept"],
 )
-def test_chat_streams_on_request(
-    echo_runtime: RuntimeProcess, body: dict[str, bool], headers: dict[str, str]
-) -> None:
-    response = echo_runtime.client.post("/v1/chat", json={"message": "Hi", **body}, headers={"X-API-Key": KEY, **headers})
+def test_chat_streams_on_request(echo_runtime: RuntimeProcess, body: dict[str, bool], headers: dict[str, str]) -> None:
+    response = echo_runtime.client.post(
+        "/v1/chat", json={"message": "Hi", **body}, headers={"X-API-Key": KEY, **headers}
+    )
 
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert response.headers["x-accel-buffering"] == "no"

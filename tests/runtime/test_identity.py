@@ -1,0 +1,88 @@
+"""Who may call, and how keys change without a restart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev.process import wait_until
+from tests.runtime.runtime_process import KEY, OTHER_KEY, runtime_process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.runtime.runtime_process import RuntimeProcess
+
+RENEWAL_SECONDS = 10
+"""The directory is looked at every 2 s."""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"bearer   {KEY}"}],
+)
+def test_a_key_is_taken_from_either_header(echo_runtime: RuntimeProcess, headers: dict[str, str]) -> None:
+    response = echo_runtime.client.post("/v1/chat", json={"message": "Hi"}, headers=headers)
+
+    assert response.status_code == 200
+
+
+def test_the_name_of_the_client_is_the_principal(echo_runtime: RuntimeProcess) -> None:
+    response = echo_runtime.chat(key=OTHER_KEY)
+
+    assert echo_runtime.request_line(response.headers["x-request-id"])["principal"] == "other"
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_health_is_open_and_says_nothing(echo_runtime: RuntimeProcess, path: str) -> None:
+    response = echo_runtime.client.get(path)
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/chat", "/nothing", "/health/live/", "//health/live"])
+def test_everything_else_needs_a_key(echo_runtime: RuntimeProcess, path: str) -> None:
+    assert echo_runtime.client.get(path).status_code == 401
+
+
+def test_keys_are_renewed_as_the_kubelet_does_it_without_a_restart(tmp_path: Path) -> None:
+    keys = tmp_path / "mounted-keys"
+    keys.mkdir()
+    _publish(keys, "1", {"demo": "old-test-key\n"})
+
+    with runtime_process(tmp_path, api_keys_directory=str(keys)) as runtime:
+        assert runtime.chat(key="old-test-key").status_code == 200
+
+        _publish(keys, "2", {"demo": "new-test-key\nold-test-key\n"})
+        wait_until(lambda: runtime.chat(key="new-test-key").status_code == 200, deadline=RENEWAL_SECONDS)
+        assert runtime.chat(key="old-test-key").status_code == 200
+
+        _publish(keys, "3", {"demo": "new-test-key\n"})
+        wait_until(lambda: runtime.chat(key="old-test-key").status_code == 401, deadline=RENEWAL_SECONDS)
+        assert runtime.chat(key="new-test-key").status_code == 200
+
+
+def test_a_conversation_outlives_the_key_that_began_it(tmp_path: Path) -> None:
+    keys = tmp_path / "mounted-keys"
+    keys.mkdir()
+    _publish(keys, "1", {"demo": "old-test-key\nnew-test-key\n"})
+
+    with runtime_process(tmp_path, api_keys_directory=str(keys)) as runtime:
+        conversation = runtime.chat(key="old-test-key").json()["conversation_id"]
+
+        assert runtime.chat(key="new-test-key", conversation_id=conversation).status_code == 200
+
+
+def _publish(mount: Path, version: str, files: Mapping[str, str]) -> None:
+    """Renew the files of a Secret volume: a new directory, and one symbolic link that is swapped."""
+    versioned = mount / f"..{version}"
+    versioned.mkdir()
+    for name, content in files.items():
+        (versioned / name).write_text(content)
+        if not (mount / name).is_symlink():
+            (mount / name).symlink_to(f"..data/{name}")
+    swap = mount / "..data_tmp"
+    swap.symlink_to(versioned.name)
+    swap.rename(mount / "..data")

@@ -1,0 +1,420 @@
+"""The life of the process: what it refuses to start with, its probes, overload, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import orjson
+import pytest
+
+import agent_runtime
+from agent_runtime.lifecycle import STALL_SECONDS
+from dev.process import wait_until
+from tests.runtime.runtime_process import (
+    KEY,
+    PROVIDER_KEY,
+    RuntimeProcess,
+    anthropic_model,
+    echo_model,
+    environment,
+    runtime_process,
+    write_config,
+)
+
+if TYPE_CHECKING:
+    from dev.fake_messages_api import FakeMessagesApi
+    from tests.runtime.conftest import Provided
+
+
+# Starting
+
+
+def refusal(config: Path, **variables: str) -> str:
+    """What the runtime says when it will not start."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent_runtime"],
+        env=environment(config, **variables),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2, ended
+    sentence = ended.stderr.decode()
+    assert sentence.count("\n") == 1, sentence
+    return sentence.strip()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"schema_version": 2},
+            "schema_version 2 is newer than the 1 that this image understands; use a newer runtime",
+        ),
+        (
+            {"max_concurrent_requests": 0},
+            "max_concurrent_requests: Input should be greater than or equal to 1; correct",
+        ),
+        ({"default_agent": "nobody"}, "default_agent: there is no agent 'nobody', only main; correct"),
+        (
+            {"agents": [{"name": "main", "system_prompt": "", "model": "none"}]},
+            "agents[main].model: there is no model 'none', only main; correct",
+        ),
+        ({"models": [echo_model(), echo_model()]}, "models: the name 'main' is given 2 times"),
+        ({"models": [echo_model(provider="Anthropic")]}, "models[main].anthropic: is required for provider Anthropic"),
+        ({"api_keys_directory": "/nonexistent"}, "api_keys_directory /nonexistent: cannot be read (No such file"),
+    ],
+)
+def test_a_configuration_that_cannot_serve_is_refused(tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
+    assert sentence in refusal(write_config(tmp_path, **fields))
+
+
+def test_a_missing_configuration_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+
+    assert refusal(path) == (
+        f"{path}: there is no such file; mount the ConfigMap there or name another file in AGENTSERVICE_CONFIG"
+    )
+
+
+def test_a_configuration_that_is_not_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("models: []")
+
+    assert "config.json: is not JSON" in refusal(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read (No such file"), (" \n", "is empty")])
+def test_a_model_without_its_key_is_refused(tmp_path: Path, content: str | None, reason: str) -> None:
+    credentials = tmp_path / "provider-key"
+    if content is not None:
+        credentials.write_text(content)
+    config = write_config(tmp_path, models=[anthropic_model("main", "http://127.0.0.1:1", credentials)])
+
+    assert f"models[main].anthropic.credentials_file: {credentials} {reason}" in refusal(config)
+
+
+def test_a_service_that_nobody_could_call_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no-keys").mkdir()
+    config = write_config(tmp_path, api_keys_directory=str(tmp_path / "no-keys"))
+
+    assert "no-keys: holds no key; put one file per client" in refusal(config)
+
+
+@pytest.mark.parametrize("variable", ["PORT", "ADMIN_PORT"])
+def test_a_taken_port_is_named(tmp_path: Path, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        sentence = refusal(write_config(tmp_path), **{variable: port})
+
+    assert sentence == f"127.0.0.1:{port} cannot be listened on (Address already in use); set {variable} to a free port"
+
+
+def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert "environment variable PORT: Input should be a valid integer" in refusal(write_config(tmp_path), PORT="http")
+
+
+def test_fields_of_a_newer_operator_are_ignored(tmp_path: Path) -> None:
+    with runtime_process(tmp_path, rate_limit={"requests": 1}) as runtime:
+        assert runtime.chat().status_code == 200
+
+
+def test_the_sdk_is_imported_only_for_models_that_need_it(tmp_path: Path) -> None:
+    with runtime_process(tmp_path, command=("-X", "importtime", "-m", "agent_runtime")) as runtime:
+        imported = {line.rpartition("|")[2].strip() for line in runtime.child.log.read_text().splitlines()}
+
+    assert "fastapi" in imported
+    assert not imported & {"anthropic", "aiohttp", "httpx2"}
+
+
+def test_a_process_that_is_told_to_end_before_it_serves_ends(tmp_path: Path) -> None:
+    credentials = tmp_path / "provider-key"
+    credentials.write_text(PROVIDER_KEY)
+    config = write_config(tmp_path, models=[anthropic_model("main", "http://127.0.0.1:1", credentials)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent_runtime"], env=environment(config), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert orjson.loads(process.stdout.readline())["event"] == "starting"
+
+    process.terminate()
+
+    assert process.wait(timeout=30) == 0
+    process.stdout.close()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+
+    assert agent_runtime.__version__ == project["project"]["version"]
+
+
+# Watching
+
+
+def test_probes_of_a_serving_process_pass(echo_runtime: RuntimeProcess) -> None:
+    assert [echo_runtime.probe(path) for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
+
+
+def test_a_stuck_main_loop_fails_the_probes(tmp_path: Path) -> None:
+    # Handlers of signals run in the main thread: this one holds it.
+    stick = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))"
+    command = ("-c", f"{stick}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
+
+    with runtime_process(tmp_path, command=command) as runtime:
+        assert runtime.probe("/livez") == 200
+
+        runtime.child.process.send_signal(signal.SIGUSR1)
+
+        wait_until(lambda: runtime.probe("/livez") == 503, deadline=STALL_SECONDS + 10)
+        assert runtime.probe("/readyz") == 503
+        assert "stood still" in httpx2.get(runtime.admin + "/livez").text
+        runtime.child.kill()
+
+
+def test_status_names_the_revision_and_what_is_configured(tmp_path: Path) -> None:
+    with runtime_process(tmp_path, env={"AGENTSERVICE_REVISION": "0123456789"}) as runtime:
+        status = httpx2.get(runtime.admin + "/statusz").json()
+        assert runtime.metric("agent_config_revision", revision="0123456789") == 1
+
+    assert status.pop("uptime_seconds") > 0
+    assert status == {
+        "service": "hello",
+        "namespace": "default",
+        "version": "0.1.0",
+        "schema_version": 1,
+        "revision": "0123456789",
+        "phase": "serving",
+        "requests": {"in_flight": 0, "queued": 0, "limit": 20},
+        "agents": ["main"],
+        "models": [{"name": "main", "provider": "Echo"}],
+    }
+
+
+def test_admin_paths_are_not_on_the_port_of_callers(echo_runtime: RuntimeProcess) -> None:
+    for path in ("/metrics", "/statusz", "/livez"):
+        assert echo_runtime.client.get(path, headers={"X-API-Key": KEY}).status_code == 404
+
+
+def test_the_health_check_of_the_image_follows_readiness(tmp_path: Path) -> None:
+    def check(port: int) -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "agent_runtime", "healthcheck"],
+            env=environment(tmp_path, ADMIN_PORT=str(port)),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        ).returncode
+
+    with runtime_process(tmp_path) as runtime:
+        assert check(runtime.admin_port) == 0
+    assert check(runtime.admin_port) == 1
+
+
+def test_the_health_check_loads_nothing_but_the_standard_library() -> None:
+    script = (
+        "import sys; from agent_runtime.__main__ import main; main(['healthcheck']); "
+        "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {script}"],
+        capture_output=True,
+        timeout=60,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env={"ADMIN_PORT": "1"},
+    )
+
+    assert set(ended.stdout.decode().split()) <= {"__main__", "agent_runtime"}
+
+
+@pytest.mark.parametrize("given", ["req-1", "a" * 128, "0af7651916cd43dd8448eb211c80319c"])
+def test_a_request_id_of_the_caller_is_kept(echo_runtime: RuntimeProcess, given: str) -> None:
+    response = echo_runtime.client.get("/health/live", headers={"X-Request-ID": given})
+
+    assert response.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "a b", 'a"b', "a{b}", "a/b"])
+def test_a_request_id_that_could_do_harm_in_a_log_is_replaced(echo_runtime: RuntimeProcess, given: str) -> None:
+    response = echo_runtime.client.get("/health/live", headers={"X-Request-ID": given})
+
+    assert response.headers["x-request-id"] != given
+    assert len(response.headers["x-request-id"]) == 32
+
+
+def test_each_answer_has_the_common_headers(echo_runtime: RuntimeProcess) -> None:
+    for response in (echo_runtime.chat(), echo_runtime.client.get("/nothing"), echo_runtime.client.get("/health/live")):
+        assert float(response.headers["x-process-time"]) >= 0
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "DENY"
+        assert "server" not in response.headers
+
+
+def test_a_request_is_logged_in_one_line(provided: Provided) -> None:
+    provided.provider.script({"usage": {"input_tokens": 3, "output_tokens": 4}})
+    response = provided.runtime.chat("Hello", conversation_id=None)
+
+    line = provided.runtime.request_line(response.headers["x-request-id"])
+
+    assert line.pop("seconds") > 0
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "service": "hello",
+        "request_id": response.headers["x-request-id"],
+        "method": "POST",
+        "route": "/v1/chat",
+        "status": 200,
+        "outcome": "ok",
+        "principal": "demo",
+        "agent": "main",
+        "conversation_id": response.json()["conversation_id"],
+        "model": "main",
+        "message_length": 5,
+        "input_tokens": 3,
+        "output_tokens": 4,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+    }
+
+
+def test_metrics_count_requests_tokens_and_model_calls(provided: Provided) -> None:
+    def counts() -> list[float]:
+        runtime = provided.runtime
+        return [
+            runtime.metric("agent_requests_total", agent="main", protocol="chat", route="/v1/chat", status="200"),
+            runtime.metric("agent_request_duration_seconds_count", agent="main", protocol="chat"),
+            runtime.metric("agent_time_to_first_token_seconds_count", agent="main", model="main"),
+            runtime.metric("agent_tokens_total", agent="main", model="main", kind="input"),
+            runtime.metric("agent_tokens_total", agent="main", model="main", kind="cache_read"),
+            runtime.metric("agent_model_calls_total", model="main", outcome="ok"),
+            runtime.metric("agent_model_calls_total", model="main", outcome="upstream_unavailable"),
+        ]
+
+    before = counts()
+    provided.provider.script({"status": 500}, {"usage": {"input_tokens": 3, "cache_read_input_tokens": 4}})
+    request_id = provided.runtime.chat().headers["x-request-id"]
+    provided.runtime.request_line(request_id)
+
+    assert [after - was for after, was in zip(counts(), before, strict=True)] == [1, 1, 1, 3, 4, 1, 1]
+    assert provided.runtime.metric("agent_build_info", version="0.1.0") == 1
+    assert provided.runtime.metric("agent_concurrency_limit") == 20
+
+
+def test_paths_that_do_not_exist_share_one_label(echo_runtime: RuntimeProcess) -> None:
+    before = echo_runtime.metric("agent_requests_total", route="other", status="404")
+    for number in range(3):
+        echo_runtime.client.get(f"/nothing/{number}", headers={"X-API-Key": KEY})
+
+    assert echo_runtime.metric("agent_requests_total", route="other", status="404") == before + 3
+
+
+# Overload and end
+
+
+@pytest.fixture
+def small(tmp_path: Path, provider: FakeMessagesApi) -> Any:
+    """Starts a runtime that serves one request at once and lets one wait, on the test's own provider."""
+    credentials = tmp_path / "provider-key"
+    credentials.write_text(PROVIDER_KEY)
+    model = anthropic_model("main", provider.base_url, credentials)
+
+    def start(**config: Any) -> Any:
+        return runtime_process(tmp_path, models=[model], **config)
+
+    return start
+
+
+def test_what_neither_runs_nor_waits_is_refused_at_once(small: Any, provider: FakeMessagesApi) -> None:
+    provider.script({"headers_delay": 2}, {"deltas": ["second"]})
+
+    with small(max_concurrent_requests=1, max_queued_requests=1) as runtime, ThreadPoolExecutor() as callers:
+        first = callers.submit(runtime.chat)
+        wait_until(lambda: runtime.metric("agent_requests_in_flight") == 1, deadline=10)
+        second = callers.submit(runtime.chat)
+        wait_until(lambda: runtime.metric("agent_requests_queued") == 1, deadline=10)
+
+        third = runtime.chat()
+
+        assert (third.status_code, third.json()["code"]) == (503, "overloaded")
+        assert int(third.headers["retry-after"]) > 0
+        assert first.result().status_code == 200
+        assert second.result().json()["message"] == "second"
+
+
+def test_nothing_is_lost_when_a_replica_is_told_to_end(small: Any, provider: FakeMessagesApi) -> None:
+    provider.script({"deltas": ["a", "b", "c", "d"], "delta_delay": 1.5})
+
+    with small(lame_duck_seconds=2, drain_seconds=20) as runtime, ThreadPoolExecutor() as callers:
+        answer = callers.submit(runtime.stream)
+        wait_until(lambda: runtime.metric("agent_requests_in_flight") == 1, deadline=10)
+
+        runtime.child.process.terminate()
+        wait_until(lambda: runtime.probe("/readyz") == 503, deadline=10)
+        assert runtime.probe("/livez") == 200
+        # The lame duck: callers that don't know yet are served, and sent elsewhere for their next request.
+        served = 0
+        while httpx2.get(runtime.admin + "/statusz").json()["phase"] == "lame duck":
+            response = runtime.chat()
+            assert (response.status_code, response.headers["connection"]) == (200, "close")
+            assert runtime.client.get("/nothing").headers["connection"] == "close"
+            assert runtime.client.get("/health/ready").json()["code"] == "shutting_down"
+            served += 1
+        assert served > 0
+        with pytest.raises(httpx2.ConnectError):
+            runtime.chat()
+
+        assert [event.type for event in answer.result()] == ["start", *["delta"] * 4, "usage", "done"]
+        assert runtime.child.process.wait(timeout=15) == 0
+
+
+def test_answers_that_outlast_the_drain_are_told(small: Any, provider: FakeMessagesApi) -> None:
+    provider.script({"deltas": ["a", "b"], "delta_delay": 60, "times": 2})
+
+    with small(drain_seconds=1) as runtime, ThreadPoolExecutor() as callers:
+        stream, document = callers.submit(runtime.stream), callers.submit(runtime.chat)
+        wait_until(lambda: runtime.metric("agent_requests_in_flight") == 2, deadline=10)
+        wait_until(lambda: len(provider.requests()) == 2, deadline=10)
+
+        runtime.child.process.terminate()
+
+        last = stream.result()[-1]
+        assert (last.type, last.data["code"]) == ("error", "shutting_down")
+        assert (document.result().status_code, document.result().json()["code"]) == (503, "shutting_down")
+        assert runtime.child.process.wait(timeout=15) == 0
+    assert all(request["aborted"] for request in provider.requests())
+
+
+def test_a_person_at_the_terminal_does_not_wait_for_the_lame_duck(tmp_path: Path) -> None:
+    with runtime_process(tmp_path, lame_duck_seconds=60) as runtime:
+        began = time.monotonic()
+        runtime.child.process.send_signal(signal.SIGINT)
+
+        assert runtime.child.process.wait(timeout=30) == 0
+        assert time.monotonic() - began < 30
+
+
+def test_a_second_signal_ends_the_drain(small: Any, provider: FakeMessagesApi) -> None:
+    provider.script({"deltas": ["a", "b"], "delta_delay": 60})
+
+    with small(lame_duck_seconds=60, drain_seconds=60) as runtime, ThreadPoolExecutor() as callers:
+        stream = callers.submit(runtime.stream)
+        wait_until(lambda: len(provider.requests()) == 1, deadline=10)
+        runtime.child.process.terminate()
+        wait_until(lambda: runtime.probe("/readyz") == 503, deadline=10)
+
+        runtime.child.process.terminate()
+
+        assert stream.result()[-1].data["code"] == "shutting_down"
+        assert runtime.child.process.wait(timeout=15) == 0

@@ -1,0 +1,233 @@
+"""Single stages, in process: what a healthy server over a socket does not show."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from agent_runtime.agent.model import Message, Usage
+from agent_runtime.agent.providers.echo import EchoProvider
+from agent_runtime.api.errors import OVERLOADED, ProblemError
+from agent_runtime.config import AgentConfig
+from agent_runtime.pipeline import body_limit as body_limit_stage
+from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.body_limit import body_limit
+from agent_runtime.pipeline.context import RequestContext
+from agent_runtime.pipeline.conversation_lock import ConversationLock
+from agent_runtime.pipeline.interruption import ClientGoneError, Interruption
+from agent_runtime.pipeline.problems import problems
+from agent_runtime.pipeline.request_id import request_id
+from agent_runtime.pipeline.turn import Turn, TurnEvent, TurnResult
+from agent_runtime.state.conversations import MemoryConversations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as AsgiMessage
+
+RESULT = TurnResult(None, "", "echo", "end_turn", Usage())
+
+
+async def call(app: ASGIApp, *bodies: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[int, dict[str, Any]]:
+    """Status and document of an answer to a POST whose body arrives in these pieces, and then no more."""
+    sent: list[AsgiMessage] = []
+    pieces = iter(bodies)
+
+    async def receive() -> AsgiMessage:
+        for piece in pieces:
+            return {"type": "http.request", "body": piece, "more_body": True}
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets that event")
+
+    async def send(message: AsgiMessage) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat", "headers": list(headers)}
+    await app(scope, receive, send)
+    return sent[0]["status"], orjson.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+def turn(conversation_id: str | None = None) -> Turn:
+    async def receive() -> AsgiMessage:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets that event")
+
+    agent = AgentConfig(name="main", system_prompt="", model="main")
+    return Turn(RequestContext("id"), receive, "demo", agent, "Hi", conversation_id, store=True)
+
+
+async def ignore(_: TurnEvent) -> None:
+    """An emit for tests that look at no events."""
+
+
+async def test_a_failure_that_nobody_expected_is_an_internal_error_without_its_reason() -> None:
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise RuntimeError("secret detail")
+
+    status, document = await call(request_id(problems(broken)))
+
+    assert (status, document["code"]) == (500, "internal_error")
+    assert "secret detail" not in orjson.dumps(document).decode()
+
+
+async def test_a_body_that_stops_coming_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_limit_stage, "BODY_DEADLINE_SECONDS", 0.05)
+
+    async def reader(_scope: Scope, receive: Receive, _send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+
+    status, document = await call(request_id(problems(body_limit(reader))), b"{")
+
+    assert (status, document["code"]) == (408, "body_timeout")
+
+
+async def test_places_go_to_those_who_wait_in_their_order() -> None:
+    admission = Admission(limit=1, queue_limit=10)
+    release = asyncio.Event()
+    order: list[int] = []
+
+    def handler(number: int) -> Any:
+        async def answer(_turn: Turn, _emit: Any) -> TurnResult:
+            order.append(number)
+            await release.wait()
+            return RESULT
+
+        return admission(answer)
+
+    tasks = []
+    for number in range(4):
+        tasks.append(asyncio.create_task(handler(number)(turn(), ignore)))
+        await asyncio.sleep(0)
+    assert (admission.in_flight, admission.queued) == (1, 3)
+    release.set()
+    await asyncio.gather(*tasks)
+
+    assert order == [0, 1, 2, 3]
+    assert (admission.in_flight, admission.queued) == (0, 0)
+
+
+async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
+    admission = Admission(limit=1, queue_limit=10)
+    release = asyncio.Event()
+
+    async def answer(_turn: Turn, _emit: Any) -> TurnResult:
+        await release.wait()
+        return RESULT
+
+    stage = admission(answer)
+    first, second, third = (asyncio.create_task(stage(turn(), ignore)) for _ in range(3))
+    await asyncio.sleep(0)
+    # The second is cancelled in the very moment in which it is given the place.
+    release.set()
+    await first
+    second.cancel()
+    await third
+
+    assert second.cancelled() or second.done()
+    assert (admission.in_flight, admission.queued) == (0, 0)
+
+
+async def test_nobody_waits_for_a_place_for_ever() -> None:
+    admission = Admission(limit=1, queue_limit=10, queue_seconds=0.05)
+
+    async def answer(_turn: Turn, _emit: Any) -> TurnResult:
+        await asyncio.Event().wait()
+        return RESULT
+
+    stage = admission(answer)
+    busy = asyncio.create_task(stage(turn(), ignore))
+    await asyncio.sleep(0)
+    with pytest.raises(ProblemError) as caught:
+        await stage(turn(), ignore)
+    busy.cancel()
+
+    assert caught.value.kind is OVERLOADED
+    assert caught.value.retry_after is not None
+    assert admission.queued == 0
+
+
+async def test_locks_of_conversations_are_forgotten_after_use() -> None:
+    lock = ConversationLock(wait_seconds=0.05)
+
+    async def answer(_turn: Turn, _emit: Any) -> TurnResult:
+        await asyncio.sleep(0)
+        return RESULT
+
+    await asyncio.gather(*(lock(answer)(turn("a" * 32), ignore) for _ in range(3)))
+
+    assert not lock._locks
+    assert not lock._users
+
+
+async def test_an_interruption_ends_the_block_with_its_reason_and_leaves_the_task_usable() -> None:
+    interruption = Interruption()
+    asyncio.get_running_loop().call_later(0.01, interruption.interrupt, ClientGoneError())
+
+    with pytest.raises(ClientGoneError):
+        async with interruption:
+            await asyncio.Event().wait()
+
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_a_cancellation_from_elsewhere_is_not_taken_for_an_interruption() -> None:
+    async def work() -> None:
+        async with Interruption():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_the_least_recently_used_conversations_are_dropped() -> None:
+    store = MemoryConversations(max_conversations=2)
+    for name in ("a", "b"):
+        await store.append("demo", "main", name, Message("user", "Hi"))
+    await store.load("demo", "main", "a")
+    await store.append("demo", "main", "c", Message("user", "Hi"))
+
+    assert await store.load("demo", "main", "b") is None
+    assert await store.load("demo", "main", "a") is not None
+
+
+async def test_all_conversations_together_stay_within_their_bytes() -> None:
+    store = MemoryConversations(max_bytes=100)
+    for number in range(50):
+        await store.append("demo", "main", str(number), Message("user", "x" * 30))
+
+    kept = [number for number in range(50) if await store.load("demo", "main", str(number)) is not None]
+    assert kept == [47, 48, 49]
+
+
+async def test_a_long_conversation_loses_its_oldest_turns_whole() -> None:
+    store = MemoryConversations(max_conversation_bytes=100)
+    for number in range(5):
+        question, answer = Message("user", f"{number}?" + "x" * 20), Message("assistant", f"{number}!" + "x" * 20)
+        await store.append("demo", "main", "id", question, answer)
+
+    messages = await store.load("demo", "main", "id")
+    assert messages is not None
+    assert [message.text[:2] for message in messages] == ["3?", "3!", "4?", "4!"]
+
+
+async def test_echo_respects_the_most_tokens_of_an_answer() -> None:
+    from agent_runtime.agent.model import Completed, ModelRequest, TextDelta
+
+    request = ModelRequest("", (Message("user", "one two three"),), max_tokens=3)
+    events = [event async for event in EchoProvider().stream(request)]
+
+    assert sum(isinstance(event, TextDelta) for event in events) == 3
+    assert isinstance(events[-1], Completed)
+    assert events[-1].stop_reason == "max_tokens"
