@@ -41,12 +41,12 @@ def api_key(cluster: Cluster, namespace: str, service: str) -> str:
 
 
 @contextmanager
-def reached(cluster: Cluster, namespace: str, service: str) -> Iterator[str]:
-    """Reach the Service of the AgentService `service` from this machine; gives its address there."""
+def reached(cluster: Cluster, namespace: str, service: str, *, port: int = 80) -> Iterator[str]:
+    """Reach a port of the Service of the AgentService `service` from this machine; gives its address there."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "port-forward.log"
         options = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}"]
-        command: list[str | Path] = [cluster.kubectl_path, "port-forward", f"service/{service}", ":80", *options]
+        command: list[str | Path] = [cluster.kubectl_path, "port-forward", f"service/{service}", f":{port}", *options]
         with running(command, name="kubectl port-forward", log=log) as child:
 
             def local_port() -> str | None:

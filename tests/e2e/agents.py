@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from dev.agent_client import api_key, reached
 from dev.images import REPOSITORY
-from dev.process import running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from dev.cluster import Cluster
 
@@ -39,12 +36,6 @@ def wait_ready(cluster: Cluster, namespace: str, name: str) -> str:
     return cluster.kubectl("wait", f"agentservice/{name}", *options, timeout=READY_DEADLINE + 10)
 
 
-def api_key(cluster: Cluster, namespace: str, name: str) -> str:
-    """The key that the operator generated for the callers of an AgentService."""
-    secret = json.loads(cluster.kubectl("get", f"secret/{name}-api-keys", f"--namespace={namespace}", "--output=json"))
-    return base64.b64decode(secret["data"]["default"]).decode()
-
-
 @contextmanager
 def caller(cluster: Cluster, namespace: str, name: str) -> Iterator[httpx2.Client]:
     """A client of the Service of an AgentService, with its key."""
@@ -52,28 +43,11 @@ def caller(cluster: Cluster, namespace: str, name: str) -> Iterator[httpx2.Clien
     service = cluster.api.get(cluster.api.path("v1", "Service", namespace=namespace, name=name))
     port: int = service["spec"]["ports"][0]["port"]
     with (
-        forwarded(cluster, namespace, f"service/{name}", port) as url,
+        reached(cluster, namespace, name, port=port) as url,
         # The way leads to this machine: a proxy that the environment names must not be asked.
         httpx2.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client,
     ):
         yield client
-
-
-@contextmanager
-def forwarded(cluster: Cluster, namespace: str, target: str, port: int) -> Iterator[str]:
-    """Reach a port inside the cluster from this machine; gives the address."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "port-forward.log"
-        options = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}"]
-        command: list[str | Path] = [cluster.kubectl_path, "port-forward", target, f":{port}", *options]
-        with running(command, name="kubectl port-forward", log=log) as child:
-
-            def local_port() -> str | None:
-                child.require_running()
-                match = re.search(r"127\.0\.0\.1:(\d+)", log.read_text())
-                return match[1] if match else None
-
-            yield f"http://127.0.0.1:{wait_until(local_port, deadline=30, describe=child.log_tail)}"
 
 
 def contents(cluster: Cluster, namespace: str) -> set[str]:

@@ -31,6 +31,7 @@ def test_hello_answers_whoever_has_its_key(kind: Cluster, namespace: str) -> Non
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["message"] == "Echo (no model is configured): Hello"
+    assert answer.json()["agent"] == "assistant"
     assert stream.headers["content-type"].startswith("text/event-stream"), stream.text
     events = events_of(stream.text)
     assert [event["type"] for event in events][:1] + [event["type"] for event in events][-1:] == ["start", "done"]
@@ -39,6 +40,7 @@ def test_hello_answers_whoever_has_its_key(kind: Cluster, namespace: str) -> Non
     for unknown in (refused, anonymous):
         assert unknown.status_code == 401
         assert unknown.headers["content-type"] == "application/problem+json"
+        assert unknown.json()["code"] == "unauthenticated"
         assert unknown.headers["www-authenticate"]
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dev.agent_client import api_key
 from dev.images import REPOSITORY
 from dev.process import wait_until
-from tests.e2e.agents import READY_DEADLINE, api_key
+from tests.e2e.agents import READY_DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,10 @@ class Load:
         """Wait until so many more calls than now have been answered."""
         before = self.outcomes()["200"]
         wait_until(
-            lambda: self.outcomes()["200"] >= before + count, deadline=READY_DEADLINE, describe=self.outcomes, interval=0.5
+            lambda: self.outcomes()["200"] >= before + count,
+            deadline=READY_DEADLINE,
+            describe=self.outcomes,
+            interval=0.5,
         )
 
 

@@ -43,8 +43,8 @@ async def call(client: httpx2.AsyncClient, url: str, pace: float) -> None:
             outcome = str(answer.status_code)
         except httpx2.HTTPError as error:
             outcome = f"{type(error).__name__}: {error}"
-        json.dump({"sent": sent, "seconds": time.time() - sent, "outcome": outcome}, sys.stdout)
-        print(flush=True)
+        sys.stdout.write(json.dumps({"sent": sent, "seconds": time.time() - sent, "outcome": outcome}) + "\n")
+        sys.stdout.flush()
         await asyncio.sleep(max(0.0, begin + turn / pace - time.monotonic()))
 
 
