@@ -194,7 +194,9 @@ def main() -> None:
         settings = Settings()
     except ValidationError as error:
         for problem in error.errors():
-            print(f"AGENTSERVICE_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
+            field = str(problem["loc"][0])
+            variable = f"AGENTSERVICE_{field.upper()}" if field.islower() else field  # an alias is the variable itself
+            print(f"{variable}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
         sys.exit(2)
     configure_logging(settings.log_level)
     try:

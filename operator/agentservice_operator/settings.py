@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEFAULT_RUNTIME_IMAGE = "ghcr.io/agentservice/runtime:0.1.0"
 
+Namespace = Annotated[str, Field(max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
 
 class Settings(BaseSettings):
     """One field per variable ``AGENTSERVICE_<FIELD>``; POD_NAME and POD_NAMESPACE come from the downward API."""
@@ -18,7 +20,7 @@ class Settings(BaseSettings):
 
     runtime_image: Annotated[str, Field(min_length=1)] = DEFAULT_RUNTIME_IMAGE
     """Image of agents whose spec names none."""
-    watch_namespaces: Annotated[tuple[str, ...], NoDecode] = ()
+    watch_namespaces: Annotated[tuple[Namespace, ...], NoDecode] = ()
     """Namespaces to work in, separated by commas; empty means all of the cluster."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_name: Annotated[str, Field(min_length=1)] = "agentservice-operator"
@@ -29,7 +31,7 @@ class Settings(BaseSettings):
     identity: Annotated[str, Field(validation_alias=AliasChoices("POD_NAME", "AGENTSERVICE_IDENTITY"))] = (
         socket.gethostname()
     )
-    namespace: Annotated[str, Field(validation_alias=AliasChoices("POD_NAMESPACE", "AGENTSERVICE_NAMESPACE"))] = (
+    namespace: Annotated[Namespace, Field(validation_alias=AliasChoices("POD_NAMESPACE", "AGENTSERVICE_NAMESPACE"))] = (
         "default"
     )
     """Where the lease is."""
@@ -39,5 +41,5 @@ class Settings(BaseSettings):
     def split_namespaces(cls, value: object) -> object:
         """``team-a, team-b`` -> both, without blanks."""
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
         return value

@@ -65,6 +65,25 @@ class QueueMetrics:
             registry=registry,
         ).labels(CONTROLLER)
 
+        self._unfinished = Gauge(
+            "workqueue_unfinished_work_seconds", "Time of the works that go on, in sum.", name, registry=registry
+        ).labels(CONTROLLER)
+        self._longest = Gauge(
+            "workqueue_longest_running_processor_seconds",
+            "Time of the longest work that goes on.",
+            name,
+            registry=registry,
+        ).labels(CONTROLLER)
+
+    def watch_work(self, ages: Callable[[], list[float]]) -> None:
+        """Report on works that go on.
+
+        Args:
+            ages: How long each has gone on, in seconds; called on the thread that serves the metrics.
+        """
+        self._unfinished.set_function(lambda: sum(ages()))
+        self._longest.set_function(lambda: max(ages(), default=0.0))
+
     def added(self, depth: int) -> None:
         """A key was added."""
         self._adds.inc()

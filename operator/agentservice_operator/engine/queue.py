@@ -143,6 +143,7 @@ class WorkQueue(Generic[K]):
         self._metrics = metrics
         self._clock = clock
         self._jitter = jitter
+        metrics.watch_work(lambda: [clock() - started for started in list(self._started.values())])
 
     def add(self, key: K, priority: Priority = Priority.CHANGE, *, after: float = 0.0) -> None:
         """Ask for ``key`` in ``after`` seconds."""

@@ -263,6 +263,21 @@ async def test_the_time_in_the_queue_and_at_work_are_measured() -> None:
     assert sample(registry, "workqueue_adds_total") == 1.0
 
 
+async def test_a_work_that_does_not_end_shows() -> None:
+    clock = Clock()
+    queue, registry = queue_with(clock)
+    for key in ("hangs", "follows"):
+        queue.add(key)
+        await queue.get()
+        clock.now += 30.0
+
+    assert sample(registry, "workqueue_unfinished_work_seconds") == 90.0
+    assert sample(registry, "workqueue_longest_running_processor_seconds") == 60.0
+    queue.done("hangs")
+    queue.done("follows")
+    assert sample(registry, "workqueue_longest_running_processor_seconds") == 0.0
+
+
 def test_a_retry_is_counted() -> None:
     queue, registry = queue_with(Clock())
 
