@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("crd")
 
-EXAMPLES = 150
+EXAMPLES = 100
 
 
 def test_what_the_api_server_takes_is_never_an_invalid_spec_and_the_reverse(cluster: Cluster) -> None:
