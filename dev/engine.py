@@ -19,7 +19,7 @@ from dev.progress import say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INSTEAD = "To try an agent without containers: agentctl run -f examples/hello.yaml"
+INSTEAD = "or try an agent without containers: agentctl run -f examples/hello.yaml"
 
 _STATE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentservice" / "engine"
 _PID_FILE = _STATE / "dockerd.pid"
@@ -115,7 +115,7 @@ def find_engine() -> Engine | None:
     if answering:
         raise NoEngineError(
             f"{answering[0]} reaches a Docker engine but cannot use BuildKit: install its buildx plugin "
-            f"(Debian: docker-buildx; Docker's own packages: docker-buildx-plugin). {INSTEAD}"
+            f"(Debian: docker-buildx; Docker's own packages: docker-buildx-plugin), {INSTEAD}"
         )
     return None
 
@@ -130,7 +130,7 @@ def ensure_engine() -> Engine:
         if engine := find_engine():
             return engine
         if why_not := _why_not_ours_to_start():
-            raise NoEngineError(f"No Docker engine answers, and {why_not}. Install or start Docker. {INSTEAD}")
+            raise NoEngineError(f"No Docker engine answers and {why_not}; install or start Docker, {INSTEAD}")
         if not _daemon_is_installed():
             say("==> no Docker engine here: installing Debian's (docker.io, iptables)")
             _install()
@@ -138,7 +138,7 @@ def ensure_engine() -> Engine:
         _start()
         engine = find_engine()
         if engine is None:
-            raise NoEngineError(f"dockerd started but does not answer any docker client; see {_LOG}. {INSTEAD}")
+            raise NoEngineError(f"dockerd started but does not answer any docker client; see {_LOG}, {INSTEAD}")
         return Engine(engine.client, started_here=True)
 
 
@@ -229,7 +229,7 @@ def install_debootstrap() -> None:
 def _apt(*args: str, environment: dict[str, str]) -> None:
     done = subprocess.run(["apt-get", *args], capture_output=True, check=False, text=True, env=environment)
     if done.returncode:
-        raise NoEngineError(f"apt-get {args[0]} failed: {done.stderr.strip()[-500:]}. {INSTEAD}")
+        raise NoEngineError(f"apt-get {args[0]} failed, mend that {INSTEAD}\n{done.stderr.strip()[-500:]}")
 
 
 def _start() -> None:
@@ -254,7 +254,7 @@ def _start() -> None:
                 daemon.terminate()
             _PID_FILE.unlink(missing_ok=True)
             tail = "\n".join(_LOG.read_text(errors="replace").splitlines()[-5:])
-            raise NoEngineError(f"dockerd does not start here. {INSTEAD}\nIts last words:\n{tail}")
+            raise NoEngineError(f"dockerd does not start here; mend what its log says, {INSTEAD}\n{tail}")
         time.sleep(0.2)
 
 
