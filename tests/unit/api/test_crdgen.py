@@ -267,9 +267,9 @@ def test_a_rule_about_a_field_that_is_not_there_is_refused() -> None:
     class Typo(Named):
         """A thing."""
 
-        rules: ClassVar = (Cel("has(self.nmae)", "needs a name", None),)
+        rules: ClassVar = (Cel("has(self.nick)", "needs a name", None),)
 
-    with pytest.raises(CrdError, match=r"^Model.x.nmae: a rule names the field, but there is none"):
+    with pytest.raises(CrdError, match=r"^Model.x.nick: a rule names the field, but there is none"):
         field(Typo)
 
 
