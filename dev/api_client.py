@@ -158,7 +158,7 @@ class ApiClient:
             ApiError: the server answered with an error.
         """
         target = f"{path}?{urlencode(query)}" if query else path
-        payload = None if body is None else json.dumps(body)
+        payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         with closing(self._connect(timeout=_TIMEOUT)) as connection:
             connection.request(method, target, body=payload, headers={**self.headers, "Content-Type": media})
             response = connection.getresponse()
