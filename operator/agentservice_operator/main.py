@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+import time
 from collections import Counter
+from functools import partial
+from itertools import groupby
 
 import structlog
 import uvloop
@@ -70,6 +73,8 @@ class Operator:
             Reflector(client, POD, namespaces, self._caches.pods, label_selector=MANAGED_SELECTOR),
             Reflector(client, CONFIG_MAP, namespaces, references, metadata_only=True),
         ]
+        for kind, same in groupby(sorted(self._reflectors, key=_kind), key=_kind):
+            metrics.watch_reflector(kind, partial(_silence, list(same)))
         children = Children(client, self._caches, metrics)
         reconciler = Reconciler(
             caches=self._caches,
@@ -159,6 +164,15 @@ class Operator:
     def _wake(self, key: ServiceKey, priority: Priority) -> None:
         if key.name:
             self._queue.add(key, priority)
+
+
+def _kind(reflector: Reflector) -> str:
+    return reflector.kind.kind
+
+
+def _silence(reflectors: list[Reflector]) -> float:
+    """Seconds since the one that was heard of longest ago was heard of."""
+    return time.monotonic() - min(reflector.last_seen for reflector in reflectors)
 
 
 async def run(settings: Settings) -> bool:

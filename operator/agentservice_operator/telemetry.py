@@ -117,7 +117,7 @@ class Metrics:
         )
         self._reconcile_errors = Counter(
             "controller_runtime_reconcile_errors", "Reconciles that failed.", ["controller"], registry=self.registry
-        )
+        ).labels(CONTROLLER)
         self._reconcile_seconds = Histogram(
             "controller_runtime_reconcile_time_seconds",
             "Time of a reconcile.",
@@ -158,7 +158,7 @@ class Metrics:
         self._reconciles.labels(CONTROLLER, result).inc()
         self._reconcile_seconds.labels(CONTROLLER).observe(seconds)
         if result == "error":
-            self._reconcile_errors.labels(CONTROLLER).inc()
+            self._reconcile_errors.inc()
 
     def applied(self, kind: str, result: str) -> None:
         """A child was looked at: ``applied``, ``skipped``, ``conflict``, ``deleted`` ..."""

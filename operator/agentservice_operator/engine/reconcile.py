@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 PAUSED_ANNOTATION = "agentservice.dev/paused"
 RECHECK_SECONDS = 80.0
 """The key Secret is not watched: it is looked at this often, so that a lost one is back within 120 s."""
+_LOOK_AGAIN = {Reason.WAITING_FOR_DELETION: 2.0, Reason.NAME_CONFLICT: 15.0}
+"""Seconds. No watch shows the end of what stands in the way: an old key Secret, an object that is not ours."""
 _NEEDS_REFERENCES = frozenset({CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER})
 """While references are unresolved these stay as they are: a running Deployment is never changed to a broken one."""
 
@@ -223,6 +225,7 @@ class Reconciler:
             verdict.look_again_after,
             report_again,
             applied.resolved.look_again_after if applied.resolved else None,
+            *(_LOOK_AGAIN[problem.reason] for problem in applied.problems if problem.reason in _LOOK_AGAIN),
         ]
         return Result(requeue_after=min(wait for wait in waits if wait is not None))
 
