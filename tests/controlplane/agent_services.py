@@ -163,7 +163,7 @@ class AgentServices:
 
 def condition(item: Object, kind: str) -> Object | None:
     """A condition by its type."""
-    conditions = item.get("status", {}).get("conditions", [])
+    conditions = item.get("status", {}).get("conditions") or []
     return next((entry for entry in conditions if entry["type"] == kind), None)
 
 
@@ -182,7 +182,8 @@ def is_ready(service: Object, reason: str = "Available") -> bool:
 
 def conditions(service: Object) -> dict[str, tuple[str, str]]:
     """Status and reason of every condition by type."""
-    return {entry["type"]: (entry["status"], entry["reason"]) for entry in service["status"]["conditions"]}
+    entries = service.get("status", {}).get("conditions", [])
+    return {entry["type"]: (entry["status"], entry["reason"]) for entry in entries}
 
 
 def spec_of(item: Object) -> Object:

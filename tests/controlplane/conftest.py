@@ -13,7 +13,7 @@ import pytest
 from dev.process import ChildDiedError, DeadlineError
 from dev.shared_plane import shared_control_plane
 from tests.controlplane.agent_services import AgentServices, install_definitions
-from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.operator_process import OperatorPool, OperatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +52,35 @@ def crd(cluster: Cluster) -> None:
     install_definitions(cluster)
 
 
-@pytest.fixture
-def idle_operator(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator for the test's namespace that the test starts itself; it ends with the test."""
+@pytest.fixture(scope="session")
+def operator_pool(cluster: Cluster, crd: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorPool]:
+    """Lends operators to tests."""
     del crd
-    process = OperatorProcess(cluster, namespace, tmp_path)
+    pool = OperatorPool(cluster, tmp_path_factory.mktemp("operators"))
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@pytest.fixture
+def operator(operator_pool: OperatorPool) -> OperatorProcess:
+    """A running operator, seen from a namespace that is the test's own; the test must not end it."""
+    return operator_pool.take()
+
+
+@pytest.fixture
+def services(operator: OperatorProcess) -> AgentServices:
+    """The AgentServices of the namespace in which the test has its operator."""
+    assert operator.namespace is not None
+    return AgentServices(operator.cluster, operator.namespace)
+
+
+@pytest.fixture
+def own_operator(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """An operator of the test's own, not started; it ends with the test."""
+    del crd
+    process = OperatorProcess(cluster, namespace, namespace, (namespace,), tmp_path)
     try:
         yield process
     finally:
@@ -64,13 +88,6 @@ def idle_operator(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) -
 
 
 @pytest.fixture
-def operator(idle_operator: OperatorProcess) -> OperatorProcess:
-    """A running operator that leads in the test's namespace."""
-    return idle_operator.start()
-
-
-@pytest.fixture
-def services(cluster: Cluster, crd: None, namespace: str) -> AgentServices:
-    """The AgentServices of the test's namespace."""
-    del crd
-    return AgentServices(cluster, namespace)
+def own_services(own_operator: OperatorProcess) -> AgentServices:
+    """The AgentServices of the namespace in which the test has an operator of its own."""
+    return AgentServices(own_operator.cluster, own_operator.home)

@@ -1,9 +1,10 @@
-"""The real operator process under the RBAC of the chart, for one test: in its namespace, with a Lease of its own."""
+"""The real operator process, in namespaces of its own, with a Lease of its own, under the RBAC of the chart."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -30,30 +31,38 @@ ROOT = Path(__file__).parent.parent.parent
 RUNTIME_IMAGE = "example.invalid/agentservice-runtime:0"
 START_DEADLINE = 60.0
 """Seconds until a started operator is ready; 2 on an idle machine."""
+POOLED = 12
+"""Namespaces of a pooled operator, each for one test."""
 LEASE_EXPIRY = 30.0
 """Seconds in which a lease that nobody released is taken over; 20 are promised, the rest is for a busy machine."""
 
 
+@dataclass(frozen=True)
+class _Process:
+    child: Child
+    port: int
+
+
 @dataclass(eq=False)
 class OperatorProcess:
-    """An operator that works in one namespace.
+    """An operator, seen from one namespace.
 
     Args:
         cluster: where it works.
-        namespace: what it watches, where its Lease is and where its ServiceAccount lives.
+        namespace: where we look at it: its writes are counted there. None: everywhere.
+        home: where its Lease is and its ServiceAccount lives.
+        watched: the namespaces that it watches; none: all of the cluster.
         folder: for its log.
         name: what tells it from another replica.
-        clusterwide: whether it watches all namespaces instead.
     """
 
     cluster: Cluster
-    namespace: str
+    namespace: str | None
+    home: str
+    watched: tuple[str, ...]
     folder: Path
     name: str = "operator"
-    clusterwide: bool = False
-    _kubeconfig: Path | None = None
-    _child: Child | None = None
-    _port: int = 0
+    _process: _Process | None = None
     _seen: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,14 +76,18 @@ class OperatorProcess:
     @property
     def user(self) -> str:
         """As whom the API server knows it."""
-        return f"system:serviceaccount:{self.namespace}:{SERVICE_ACCOUNT}"
+        return f"system:serviceaccount:{self.home}:{SERVICE_ACCOUNT}"
 
     @property
     def child(self) -> Child:
         """The process."""
-        if self._child is None:
+        return self._running.child
+
+    @property
+    def _running(self) -> _Process:
+        if self._process is None:
             raise AssertionError(f"{self.name} was never started")
-        return self._child
+        return self._process
 
     def start(self, *, leading: bool = True) -> OperatorProcess:
         """Start it and wait until it is ready; where it is to be the leader, until it holds the Lease."""
@@ -86,34 +99,36 @@ class OperatorProcess:
 
     def spawn(self) -> None:
         """Start it and wait for nothing."""
-        if self._kubeconfig is None:
-            install(self.cluster, self.namespace, clusterwide=self.clusterwide)
-            self._kubeconfig = self.cluster.service_account_kubeconfig(self.namespace, SERVICE_ACCOUNT)
-        self._port = _free_port()
-        self._child = start(
+        if self._process is None:
+            install(self.cluster, self.home, self.watched)
+        port = _free_port()
+        child = start(
             [sys.executable, "-m", "agentservice_operator"],
             name=self.name,
             log=self.folder / f"{self.name}.log",
             env=os.environ
             | {
                 "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "operator"))),
-                "KUBECONFIG": str(self._kubeconfig),
+                "KUBECONFIG": str(self.cluster.service_account_kubeconfig(self.home, SERVICE_ACCOUNT)),
                 "POD_NAME": self.name,
-                "POD_NAMESPACE": self.namespace,
+                "POD_NAMESPACE": self.home,
                 "AGENTSERVICE_LEASE_NAME": LEASE,
                 "AGENTSERVICE_LOG_LEVEL": "debug",
                 "AGENTSERVICE_RUNTIME_IMAGE": RUNTIME_IMAGE,
                 "AGENTSERVICE_TELEMETRY_HOST": "127.0.0.1",
-                "AGENTSERVICE_TELEMETRY_PORT": str(self._port),
-                "AGENTSERVICE_WATCH_NAMESPACES": "" if self.clusterwide else self.namespace,
+                "AGENTSERVICE_TELEMETRY_PORT": str(port),
+                "AGENTSERVICE_WATCH_NAMESPACES": ",".join(self.watched),
             },
         )
+        self._process = _Process(child, port)
+
+    def seen_from(self, namespace: str) -> OperatorProcess:
+        """The same process, seen from one of its namespaces from now on."""
+        return replace(self, namespace=namespace)
 
     def replica(self, name: str) -> OperatorProcess:
         """Another one, not started, beside this one: same ServiceAccount, same Lease."""
-        other = replace(self, name=name)
-        other._child = None
-        return other
+        return replace(self, name=name, _process=None)
 
     def stop(self) -> int:
         """Ask it to end, as a kubelet does, and return its exit code."""
@@ -130,9 +145,9 @@ class OperatorProcess:
 
     def close(self) -> None:
         """End it, in whatever state it is."""
-        if self._child is not None and self._child.exit_code is None:
-            self._child.process.send_signal(signal.SIGCONT)
-            self._child.kill()
+        if self._process is not None and self.child.exit_code is None:
+            self.child.process.send_signal(signal.SIGCONT)
+            self.child.kill()
 
     @property
     def leads(self) -> bool:
@@ -165,15 +180,21 @@ class OperatorProcess:
         return sum(value for _, value in self.samples(name))
 
     def writes(self, *, since: int | None = None, until: int | None = None) -> list[Request]:
-        """What it wrote between two marks of the audit log, Leases and Events apart; default: since it was made."""
+        """What it wrote here between two marks of the audit log, Leases and Events apart; default: since we look."""
         begin = self._seen if since is None else since
         end = self.audit.mark() if until is None else until
         found = self.audit.writes(user=self.user, since=begin, until=end)
-        return [request for request in found if request.resource not in {"leases", "events"}]
+        return [request for request in found if self._is_here(request) and request.resource not in {"leases", "events"}]
 
-    def requests(self, *, since: int) -> list[Request]:
-        """Everything it asked for since a mark."""
-        return self.audit.requests(user=self.user, since=since, until=self.audit.mark())
+    def requests(self, *, since: int | None = None) -> list[Request]:
+        """Everything that it asked for here since a mark; default: since we look."""
+        found = self.audit.requests(
+            user=self.user, since=self._seen if since is None else since, until=self.audit.mark()
+        )
+        return [request for request in found if self._is_here(request)]
+
+    def _is_here(self, request: Request) -> bool:
+        return self.namespace in {None, request.namespace}
 
     def wait_for(self, predicate: Callable[[], object], what: str, deadline: float) -> None:
         """Wait for `predicate` as long as the process runs; seconds."""
@@ -197,10 +218,57 @@ class OperatorProcess:
         wait_until(quiet, deadline=60, describe=lambda: said(self.writes()[-10:]), interval=1)
 
     def _get(self, path: str) -> tuple[int, str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self._running.port, timeout=5)) as connection:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read().decode()
+
+
+@dataclass(eq=False)
+class OperatorPool:
+    """Lends a running operator to one test after the other, each with a namespace that no other had.
+
+    To start one costs more than most tests do. Tests that stop it, or look at what the whole process does, have one of
+    their own.
+
+    Args:
+        cluster: where.
+        folder: for logs.
+    """
+
+    cluster: Cluster
+    folder: Path
+    _operator: OperatorProcess | None = None
+    _free: list[str] = field(default_factory=list)
+
+    def take(self) -> OperatorProcess:
+        """A running operator, seen from a fresh namespace that it watches."""
+        if self._operator is None or not self._free or self._operator.child.exit_code is not None:
+            self.close()
+            self._free = [make_namespace(self.cluster, "pooled") for _ in range(POOLED)]
+            home = self._free[0]
+            self._operator = OperatorProcess(self.cluster, None, home, tuple(self._free), self.folder, name=home)
+            self._operator.start()
+        return self._operator.seen_from(self._free.pop())
+
+    def close(self) -> None:
+        """End the operator and delete its namespaces."""
+        if self._operator is not None:
+            self._operator.close()
+            for namespace in self._operator.watched:
+                delete_namespace(self.cluster, namespace)
+
+
+def make_namespace(cluster: Cluster, purpose: str) -> str:
+    """Make a namespace and return its name."""
+    name = f"{purpose}-{secrets.token_hex(4)}"
+    cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
+
+
+def delete_namespace(cluster: Cluster, name: str) -> None:
+    """Delete a namespace without waiting for its end."""
+    cluster.api.delete(f"/api/v1/namespaces/{name}")
 
 
 def said(writes: list[Request]) -> list[str]:

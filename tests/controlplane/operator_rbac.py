@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ import yaml
 from dev import toolchain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dev.cluster import Cluster
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "agentservice-operator"
@@ -19,20 +20,15 @@ RELEASE = "agentservice-operator"
 SERVICE_ACCOUNT = LEASE = RELEASE
 """The chart names both after the release."""
 _KINDS = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
-_PLACE = "place-of-the-release"
 
 
-def install(cluster: Cluster, namespace: str, *, clusterwide: bool = False) -> None:
-    """Make the operator's ServiceAccount in `namespace`, with its rights there or in the whole cluster."""
+def install(cluster: Cluster, home: str, watched: Sequence[str]) -> None:
+    """Make the operator's ServiceAccount in `home`, with its rights in the `watched` namespaces; none: in all."""
+    helm = toolchain.ensure("helm3")["helm3"]
     version = cluster.api.get("/version")["gitVersion"]
-    for item in yaml.safe_load_all(_rendered(version, clusterwide=clusterwide).replace(_PLACE, namespace)):
+    where = ("--set", f"watchNamespaces={{{','.join(watched)}}}") if watched else ()
+    command = [helm, "template", RELEASE, CHART, "--namespace", home, "--kube-version", version, *where]
+    rendered = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    for item in yaml.safe_load_all(rendered):
         if item and item["kind"] in _KINDS:
             cluster.api.apply(item, force=True)
-
-
-@functools.cache
-def _rendered(kubernetes: str, *, clusterwide: bool) -> str:
-    helm = toolchain.ensure("helm3")["helm3"]
-    where = () if clusterwide else ("--set", f"watchNamespaces={{{_PLACE}}}")
-    command = [helm, "template", RELEASE, CHART, "--namespace", _PLACE, "--kube-version", kubernetes, *where]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, SECRET
 
 from dev.process import wait_until
-from tests.controlplane.agent_services import is_ready, versions
+from tests.controlplane.agent_services import condition, is_ready, versions
 from tests.controlplane.operator_process import said
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ def apply_several(services: AgentServices) -> None:
     services.apply("rich", **RICH)
     for name in ("plain", "scaled", "rich"):
         services.wait_ready(name)
+    services.wait(lambda service: condition(service, "ScalingActive"), "rich")  # its controller looks every 15 s
 
 
 def test_prf_4_prf_6_nothing_is_written_until_everything_was_listed_again(
-    cluster: Cluster, operator: OperatorProcess, services: AgentServices
+    cluster: Cluster, own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
+    operator, services = own_operator.start(), own_services
     apply_several(services)
     operator.settle()
     before = operator.audit.mark()
@@ -103,9 +105,9 @@ def listed(operator: OperatorProcess, since: int) -> set[str]:
 
 
 def test_prf_5_a_restart_lists_each_kind_and_writes_nothing(
-    idle_operator: OperatorProcess, services: AgentServices
+    own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
-    operator = idle_operator.start()
+    operator, services = own_operator.start(), own_services
     apply_several(services)
     operator.settle()
     objects = versions(services.everything("plain", "scaled", "rich"))

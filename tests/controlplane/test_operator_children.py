@@ -145,9 +145,9 @@ def test_a_lost_key_secret_is_made_again_with_a_new_key(operator: OperatorProces
 
 
 def test_the_data_of_the_key_secret_is_never_written_again(
-    idle_operator: OperatorProcess, services: AgentServices
+    own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
-    operator = idle_operator.start()
+    operator, services = own_operator.start(), own_services
     services.apply()
     services.wait_ready()
     path = services.path("Secret", "hello-api-keys")

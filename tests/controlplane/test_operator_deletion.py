@@ -20,9 +20,9 @@ HOLD = "pods.example.com/hold"
 
 @pytest.mark.parametrize("running", [True, False], ids=["with the operator", "without the operator"])
 def test_kpf_3_deleting_an_agent_service_takes_all_its_children_along(
-    idle_operator: OperatorProcess, services: AgentServices, *, running: bool
+    own_operator: OperatorProcess, own_services: AgentServices, *, running: bool
 ) -> None:
-    operator = idle_operator.start()
+    operator, services = own_operator.start(), own_services
     services.apply(autoscaling=AUTOSCALING)
     services.wait_ready()
     if not running:

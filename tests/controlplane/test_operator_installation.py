@@ -29,7 +29,7 @@ def bare(cluster: Cluster, tmp_path: Path) -> Iterator[Cluster]:
 def test_an_operator_waits_for_its_definition_and_then_serves_every_namespace(bare: Cluster, tmp_path: Path) -> None:
     for name in ("system", "team-a", "team-b"):
         bare.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    operator = OperatorProcess(bare, "system", tmp_path, clusterwide=True)
+    operator = OperatorProcess(bare, None, "system", (), tmp_path)
     try:
         operator.spawn()
         operator.wait_for(lambda: operator.probe("/healthz") == http.client.OK, "it to be alive", START_DEADLINE)
@@ -47,7 +47,7 @@ def test_an_operator_waits_for_its_definition_and_then_serves_every_namespace(ba
             AgentServices(bare, name).apply()
         for name in ("team-a", "team-b"):
             AgentServices(bare, name).wait_ready()
-        refused = [r for r in operator.requests(since=0) if r.code == http.client.FORBIDDEN]
+        refused = [r for r in operator.requests() if r.code == http.client.FORBIDDEN]
         assert refused == []
     finally:
         operator.close()

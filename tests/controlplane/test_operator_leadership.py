@@ -6,18 +6,18 @@ import signal
 from typing import TYPE_CHECKING
 
 from dev.process import wait_until
-from tests.controlplane.agent_services import DEADLINE, condition
-from tests.controlplane.operator_process import said
+from tests.controlplane.agent_services import DEADLINE, AgentServices, condition
+from tests.controlplane.operator_process import delete_namespace, make_namespace, said
 
 if TYPE_CHECKING:
     from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices
     from tests.controlplane.operator_process import OperatorProcess
 
 
 def test_kpf_10_the_standby_takes_over_at_once_from_a_leader_that_is_told_to_end(
-    operator: OperatorProcess, services: AgentServices
+    own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
+    operator, services = own_operator.start(), own_services
     standby = operator.replica("standby")
     try:
         standby.start(leading=False)
@@ -35,8 +35,9 @@ def test_kpf_10_the_standby_takes_over_at_once_from_a_leader_that_is_told_to_end
 
 
 def test_kpf_10_the_standby_takes_over_from_a_leader_that_crashed(
-    operator: OperatorProcess, services: AgentServices
+    own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
+    operator, services = own_operator.start(), own_services
     standby = operator.replica("standby")
     try:
         standby.start(leading=False)
@@ -56,8 +57,9 @@ def test_kpf_10_the_standby_takes_over_from_a_leader_that_crashed(
 
 
 def test_siv_9_a_leader_that_was_frozen_writes_nothing_when_it_wakes(
-    operator: OperatorProcess, services: AgentServices
+    own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
+    operator, services = own_operator.start(), own_services
     standby = operator.replica("standby")
     try:
         standby.start(leading=False)
@@ -85,12 +87,13 @@ def test_siv_9_a_leader_that_was_frozen_writes_nothing_when_it_wakes(
 
 
 def test_an_operator_of_some_namespaces_leaves_the_others_alone(
-    cluster: Cluster, operator: OperatorProcess, services: AgentServices
+    cluster: Cluster, own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
-    elsewhere = f"{services.namespace[:50]}-else"
-    cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}})
+    before = own_operator.audit.mark()
+    operator, services = own_operator.start(), own_services
+    elsewhere = make_namespace(cluster, "elsewhere")
     try:
-        other = type(services)(cluster, elsewhere)
+        other = AgentServices(cluster, elsewhere)
         other.apply()
         services.apply()
 
@@ -99,9 +102,7 @@ def test_an_operator_of_some_namespaces_leaves_the_others_alone(
         operator.settle()
         assert condition(other.get(), "Ready") is None
         assert other.children() == []
-        asked = {request.namespace for request in operator.requests(since=0)}
-        assert asked == {services.namespace, ""}
-        beyond = {request.uri.split("?")[0] for request in operator.requests(since=0) if not request.namespace}
-        assert not [uri for uri in beyond if "agentservices" in uri or "secrets" in uri]
+        everything = operator.audit.requests(user=operator.user, since=before, until=operator.audit.mark())
+        assert {r.namespace for r in everything if r.resource} == {services.namespace}
     finally:
-        cluster.api.delete(f"/api/v1/namespaces/{elsewhere}")
+        delete_namespace(cluster, elsewhere)

@@ -27,10 +27,7 @@ ANTHROPIC = [
 
 def message(service: Object) -> str:
     """What the Ready condition tells a person."""
-    found = condition(service, "Ready")
-    assert found is not None
-    text: str = found["message"]
-    return text
+    return str((condition(service, "Ready") or {}).get("message"))
 
 
 def pods_that(**asks: str) -> Object:

@@ -33,7 +33,8 @@ NAMES = {
 }
 
 
-def test_dashboards_find_the_metrics_that_they_know(operator: OperatorProcess, services: AgentServices) -> None:
+def test_dashboards_find_the_metrics_that_they_know(own_operator: OperatorProcess, own_services: AgentServices) -> None:
+    operator, services = own_operator.start(), own_services
     services.apply()
     services.wait_ready()
 
@@ -49,7 +50,10 @@ def test_dashboards_find_the_metrics_that_they_know(operator: OperatorProcess, s
     assert operator.metric("agentservice_operator_applies_total") >= 5
 
 
-def test_writes_are_counted_as_the_api_server_counts_them(operator: OperatorProcess, services: AgentServices) -> None:
+def test_writes_are_counted_as_the_api_server_counts_them(
+    own_operator: OperatorProcess, own_services: AgentServices
+) -> None:
+    operator, services = own_operator.start(), own_services
     services.apply()
     services.wait_ready()
     operator.settle()
@@ -57,13 +61,14 @@ def test_writes_are_counted_as_the_api_server_counts_them(operator: OperatorProc
     counted = {
         labels["kind"]: value
         for labels, value in operator.samples("rest_client_requests_total")
-        if labels["verb"] == "patch" and labels["kind"] != "AgentService"
+        if labels["verb"] == "apply"
     }
 
     assert sum(counted.values()) == len([w for w in operator.writes() if w.verb == "patch" and not w.subresource])
 
 
-def test_probes_answer_on_the_leader_and_on_the_standby(operator: OperatorProcess) -> None:
+def test_probes_answer_on_the_leader_and_on_the_standby(own_operator: OperatorProcess) -> None:
+    operator = own_operator.start()
     standby = operator.replica("standby")
     try:
         standby.start(leading=False)
@@ -76,7 +81,8 @@ def test_probes_answer_on_the_leader_and_on_the_standby(operator: OperatorProces
         standby.close()
 
 
-def test_an_operator_that_is_told_to_end_ends_well(operator: OperatorProcess, services: AgentServices) -> None:
+def test_an_operator_that_is_told_to_end_ends_well(own_operator: OperatorProcess, own_services: AgentServices) -> None:
+    operator, services = own_operator.start(), own_services
     services.apply()
     services.wait_ready()
 
