@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,7 +98,14 @@ def test_an_engine_that_we_did_not_start_is_left_alone(tmp_path: Path, monkeypat
 def test_the_pid_of_another_program_is_never_taken_for_our_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "dockerd.pid").write_text("1")  # after a reboot the number belongs to somebody else
-    monkeypatch.setattr(engine_module, "_PID_FILE", tmp_path / "dockerd.pid")
+    with subprocess.Popen(["sleep", "60"]) as other:  # after a reboot the number belongs to somebody else
+        (tmp_path / "dockerd.pid").write_text(str(other.pid))
+        monkeypatch.setattr(engine_module, "_PID_FILE", tmp_path / "dockerd.pid")
 
-    assert engine_module.stop_engine() == "The Docker engine is not ours: left alone."
+        said = engine_module.stop_engine()
+
+        unharmed = other.poll() is None
+        other.kill()
+
+    assert said == "The Docker engine is not ours: left alone."
+    assert unharmed
