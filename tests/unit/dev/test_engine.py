@@ -98,7 +98,7 @@ def test_an_engine_that_we_did_not_start_is_left_alone(tmp_path: Path, monkeypat
 def test_the_pid_of_another_program_is_never_taken_for_our_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:  # after a reboot the number belongs to somebody else
+    with subprocess.Popen(["/bin/sleep", "60"]) as other:  # after a reboot the number belongs to somebody else
         (tmp_path / "dockerd.pid").write_text(str(other.pid))
         monkeypatch.setattr(engine_module, "_PID_FILE", tmp_path / "dockerd.pid")
 
