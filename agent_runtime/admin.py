@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 @contextmanager
 def admin_server(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     """Serve `app` on `listener` from a thread, as long as the block runs."""
-    config = uvicorn.Config(app, loop="asyncio", lifespan="off", ws="none", log_config=None, access_log=False)
-    config.server_header = False
+    config = uvicorn.Config(
+        app, loop="asyncio", lifespan="off", ws="none", log_config=None, access_log=False, server_header=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="admin", daemon=True)
     thread.start()

@@ -73,6 +73,8 @@ async def serve_until_told(
         models = await open_models(config)
         for model in models.values():
             stack.push_async_callback(model.provider.aclose)
+        if told.first.is_set():
+            return
         turns = Turns()
         app = build_app(config, models=models, keys=keys, lifecycle=lifecycle, turns=turns, admission=admission)
         server = await _start(app, listener)

@@ -25,18 +25,19 @@ def body_limit(app: ASGIApp) -> ASGIApp:
             raise _too_large()
         received = 0
         complete = False
+        deadline = asyncio.get_running_loop().time() + BODY_DEADLINE_SECONDS
 
         async def receive_limited() -> Message:
             nonlocal received, complete
             if complete:
                 return await receive()
             try:
-                async with asyncio.timeout(BODY_DEADLINE_SECONDS):
+                async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
                 raise ProblemError(
                     BODY_TIMEOUT,
-                    f"No byte of the body came for {BODY_DEADLINE_SECONDS:.0f} s.",
+                    f"The body was not complete after {BODY_DEADLINE_SECONDS:.0f} s.",
                     headers={"Connection": "close"},
                 ) from None
             if message["type"] == "http.request":

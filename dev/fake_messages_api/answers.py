@@ -61,6 +61,8 @@ async def events(script: Script, request: dict[str, Any]) -> AsyncIterator[bytes
                 raise CutError
             if script.end_after == count:
                 return
+            if script.garbage_after == count:
+                yield b"event: content_block_delta\ndata: {not json\n\n"
             if text is not None:
                 if count:
                     await asyncio.sleep(script.delta_delay)

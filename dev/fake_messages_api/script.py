@@ -56,5 +56,8 @@ class Script(BaseModel):
     end_after: Annotated[int, Field(ge=0)] | None = None
     """Within a stream: it ends in order, but too early, after so many pieces of text."""
 
+    garbage_after: Annotated[int, Field(ge=0)] | None = None
+    """Within a stream: an event that is not JSON after so many pieces of text."""
+
     times: Annotated[int, Field(ge=1)] | Literal["always"] = 1
     """How many requests the queue answers like this."""

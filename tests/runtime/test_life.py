@@ -17,7 +17,10 @@ import orjson
 import pytest
 
 import agent_runtime
+from agent_runtime.agent.providers import check_credentials
+from agent_runtime.api_keys import ApiKeys
 from agent_runtime.lifecycle import STALL_SECONDS
+from agent_runtime.settings import ConfigurationError, load_config
 from dev.process import wait_until
 from tests.runtime.runtime_process import (
     KEY,
@@ -71,11 +74,13 @@ def refusal(config: Path, **variables: str) -> str:
         ),
         ({"models": [echo_model(), echo_model()]}, "models: the name 'main' is given 2 times"),
         ({"models": [echo_model(provider="Anthropic")]}, "models[main].anthropic: is required for provider Anthropic"),
-        ({"api_keys_directory": "/nonexistent"}, "api_keys_directory /nonexistent: cannot be read (No such file"),
     ],
 )
 def test_a_configuration_that_cannot_serve_is_refused(tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
-    assert sentence in refusal(write_config(tmp_path, **fields))
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(write_config(tmp_path, **fields))
+
+    assert sentence in str(caught.value)
 
 
 def test_a_missing_configuration_is_refused(tmp_path: Path) -> None:
@@ -89,7 +94,8 @@ def test_a_missing_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_configuration_that_is_not_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("models: []")
 
-    assert "config.json: is not JSON" in refusal(tmp_path / "config.json")
+    with pytest.raises(ConfigurationError, match=r"config\.json: is not JSON"):
+        load_config(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read (No such file"), (" \n", "is empty")])
@@ -97,16 +103,21 @@ def test_a_model_without_its_key_is_refused(tmp_path: Path, content: str | None,
     credentials = tmp_path / "provider-key"
     if content is not None:
         credentials.write_text(content)
-    config = write_config(tmp_path, models=[anthropic_model("main", "http://127.0.0.1:1", credentials)])
+    config = load_config(write_config(tmp_path, models=[anthropic_model("main", "http://127.0.0.1:1", credentials)]))
 
-    assert f"models[main].anthropic.credentials_file: {credentials} {reason}" in refusal(config)
+    with pytest.raises(ConfigurationError) as caught:
+        check_credentials(config)
+
+    assert str(caught.value).startswith(f"models[main].anthropic.credentials_file: {credentials} {reason}")
 
 
-def test_a_service_that_nobody_could_call_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "no-keys").mkdir()
-    config = write_config(tmp_path, api_keys_directory=str(tmp_path / "no-keys"))
-
-    assert "no-keys: holds no key; put one file per client" in refusal(config)
+async def test_a_service_that_nobody_could_call_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"holds no key; put one file per client"):
+        ApiKeys(tmp_path)
+    with pytest.raises(
+        ConfigurationError, match=r"none: cannot be read \(No such file or directory\); mount the Secret"
+    ):
+        ApiKeys(tmp_path / "none")
 
 
 @pytest.mark.parametrize("variable", ["PORT", "ADMIN_PORT"])

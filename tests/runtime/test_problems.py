@@ -146,6 +146,7 @@ def test_conversation_busy(provided: Provided) -> None:
         ({"cut_after": 0}, "upstream_interrupted", None),
         ({"cut_after": 2}, "upstream_interrupted", None),
         ({"end_after": 2}, "upstream_interrupted", None),
+        ({"garbage_after": 2}, "upstream_interrupted", None),
     ],
 )
 def test_failures_of_the_provider(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from agent_runtime.api.errors import (
 from agent_runtime.credentials import CredentialsFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from anthropic.types import AssistantMessageParam, UserMessageParam
 
@@ -55,27 +56,23 @@ class AnthropicProvider:
         )
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask once, twice where the key was renewed in the meantime."""
-        if (key := await self._credentials.current()) != self._client.api_key:
-            self._client.api_key = key
-        try:
-            async for event in self._stream(request):
-                yield event
-        except anthropic.AuthenticationError:
-            renewed = await self._credentials.reread()
-            if renewed == self._client.api_key:
-                raise ModelCallError(
-                    UPSTREAM_UNAUTHORIZED, "The provider refused the key in the Secret of this model."
-                ) from None
-            _log.info("credentials renewed", model=self._model)
-            self._client.api_key = renewed
+        """Ask once, and once more where the key was refused and has been renewed in the meantime."""
+        self._client.api_key = await self._credentials.current()
+        for again in (False, True):
             try:
-                async for event in self._stream(request):
-                    yield event
+                async with aclosing(self._stream(request)) as events:
+                    async for event in events:
+                        yield event
             except anthropic.AuthenticationError:
-                raise ModelCallError(
-                    UPSTREAM_UNAUTHORIZED, "The provider refused the renewed key in the Secret of this model."
-                ) from None
+                renewed = await self._credentials.reread()
+                if again or renewed == self._client.api_key:
+                    raise ModelCallError(
+                        UPSTREAM_UNAUTHORIZED, "The provider refused the key in the Secret of this model."
+                    ) from None
+                _log.info("credentials renewed", model=self._model)
+                self._client.api_key = renewed
+            else:
+                return
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -91,8 +88,13 @@ class AnthropicProvider:
                 cache_control={"type": "ephemeral"},
                 stream=True,
             ) as response:
-                async for event in _read_answer(_sse_data(response.iter_bytes())):
-                    yield event
+                answer = _Answer()
+                async for chunk in response.iter_bytes():
+                    for event in answer.read(chunk):
+                        yield event
+                        if isinstance(event, Completed):
+                            return
+                raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider ended its answer early.", retryable=True)
         except anthropic.AuthenticationError:
             raise
         except anthropic.APIStatusError as error:
@@ -113,42 +115,51 @@ def _param(message: Message) -> UserMessageParam | AssistantMessageParam:
     return {"role": "assistant", "content": message.text}
 
 
-async def _read_answer(events: AsyncIterator[bytes]) -> AsyncGenerator[ModelEvent, None]:
-    """The events of one answer from the data of its server-sent events."""
-    model = stop_reason = ""
-    usage: dict[str, Any] = {}
-    async for data in events:
-        event = orjson.loads(data)
-        match event["type"]:
-            case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                yield TextDelta(event["delta"]["text"])
-            case "message_start":
-                model = event["message"]["model"]
-                usage |= event["message"]["usage"]
-            case "message_delta":
-                stop_reason = event["delta"]["stop_reason"]
-                # Its counts are cumulative; those it leaves out stay as they were.
-                usage |= {kind: count for kind, count in event["usage"].items() if count is not None}
-            case "message_stop":
-                yield Completed(model=model, stop_reason=stop_reason, usage=_usage(usage))
-                return
-            case "error":
-                raise _from_event(event["error"])
-    raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider ended its answer early.", retryable=True)
+class _Answer:
+    """One answer, read from the bytes of its server-sent events."""
 
+    def __init__(self) -> None:
+        self._rest = b""
+        self._model = ""
+        self._stop_reason = ""
+        self._usage: dict[str, Any] = {}
 
-async def _sse_data(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The data lines of server-sent events.
+    def read(self, chunk: bytes) -> Iterator[ModelEvent]:
+        """What `chunk` completes.
 
-    Lines end with a line feed only: text libraries also split at U+2028 and its like, which JSON strings may hold. Each
-    event of the Messages API has its data in one line.
-    """
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
+        Lines end with a line feed only: text libraries also split at U+2028 and its like, which JSON strings may hold.
+        Each event of the Messages API has its data in one line.
+
+        Raises:
+            ModelCallError: the provider says that it failed, or nothing that can be understood.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
-                yield line[len(b"data:") :]
+                try:
+                    event = self._understand(orjson.loads(line[len(b"data:") :]))
+                except (ValueError, KeyError, TypeError) as error:
+                    _log.warning("provider sent what is not an answer", reason=type(error).__name__)
+                    raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider sent what is not an answer.") from None
+                if event is not None:
+                    yield event
+
+    def _understand(self, event: dict[str, Any]) -> ModelEvent | None:
+        match event["type"]:
+            case "content_block_delta" if event["delta"]["type"] == "text_delta":
+                return TextDelta(event["delta"]["text"])
+            case "message_start":
+                self._model = event["message"]["model"]
+                self._usage |= event["message"]["usage"]
+            case "message_delta":
+                self._stop_reason = event["delta"].get("stop_reason") or self._stop_reason
+                # Its counts are cumulative; those it leaves out stay as they were.
+                self._usage |= {kind: count for kind, count in event["usage"].items() if count is not None}
+            case "message_stop":
+                return Completed(model=self._model, stop_reason=self._stop_reason, usage=_usage(self._usage))
+            case "error":
+                raise _from_event(event["error"])
+        return None
 
 
 def _usage(raw: dict[str, Any]) -> Usage:
