@@ -69,6 +69,13 @@ class ScaleUps(RuleBasedStateMachine):
         self.pod_events.append(replace(PROGRESS[self.pods[name]], name=name))
         self.pods[name] += 1
 
+    @precondition(lambda self: any(step < len(PROGRESS) for step in self.pods.values()))
+    @rule()
+    def start_all_pods(self) -> None:
+        for name, step in self.pods.items():
+            self.pod_events.extend(replace(facts, name=name) for facts in PROGRESS[step:])
+            self.pods[name] = len(PROGRESS)
+
     @rule()
     def count_pods(self) -> None:
         self.tell_deployment()
@@ -85,6 +92,12 @@ class ScaleUps(RuleBasedStateMachine):
         event = self.pod_events.popleft()
         self.seen_pods[event.name] = event
         self.look()
+
+    @precondition(lambda self: self.pod_events)
+    @rule()
+    def see_all_pods(self) -> None:
+        while self.pod_events:
+            self.see_a_pod()
 
     @rule()
     def resync(self) -> None:
