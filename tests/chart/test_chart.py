@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from agentservice_operator.settings import Settings
+
 from tests.chart.conftest import CHART, OLDEST_KUBERNETES, Helm, Object, Render, render_text
 
 DIGEST = "sha256:" + "0" * 64

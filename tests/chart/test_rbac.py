@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from agentservice_operator.engine.kinds import CHILDREN, SECRET
+
 from tests.chart.conftest import Object, Render
 
 READ = {"get", "list", "watch"}

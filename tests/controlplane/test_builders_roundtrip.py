@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-
 from agentservice_operator.builders.quantities import canonical, canonical_resources
 from agentservice_operator.engine.ownership import digest, owned
 from agentservice_operator.engine.ports import FIELD_MANAGER
+
 from dev.cluster import Cluster
 from tests.unit.builders.test_golden import CASES
 from tests.unit.builders.test_quantities import STORED

@@ -25,7 +25,7 @@ from agentservice_operator.builders.references import UnresolvedReference, refer
 from agentservice_operator.cli.documents import Document, InputError, read_documents
 from agentservice_operator.cli.render import agent_services, config_map_values, parse_document
 
-READY_WITHIN_SECONDS = 30
+READY_WITHIN_SECONDS = 60
 ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY"
 
 SecretFiles = Mapping[tuple[str, str], Path]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_runtime.config import RuntimeConfig
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.labels import Object
+
+from agent_runtime.config import RuntimeConfig
 from tests.unit.builders.services import CONTEXT, agent_service, child
 
 

@@ -7,10 +7,10 @@ import random
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
-
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.hashing import short_hash
+from hypothesis import given, settings
+
 from tests.unit.builders.services import CONTEXT, agent_service
 
 names = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)

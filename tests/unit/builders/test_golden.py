@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from agentservice_operator.cli.documents import to_yaml
 from agentservice_operator.cli.render import render
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from agentservice_operator.builders.names import child_name
 
 

@@ -6,9 +6,8 @@ from decimal import Decimal
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
-
 from agentservice_operator.builders.quantities import canonical, canonical_resources
+from hypothesis import given, settings
 
 STORED = {
     "0": "0",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.references import UnresolvedReference, references
+
 from tests.unit.builders.services import agent_service
 
 CREDENTIALS = {"secretKeyRef": {"name": "anthropic", "key": "api-key"}}

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision
+
 from tests.unit.builders.services import CONTEXT, agent_service, child
 
 ANTHROPIC = {"model": "claude-sonnet-5-5", "credentials": {"secretKeyRef": {"name": "anthropic", "key": "api-key"}}}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from agentservice_operator.cli.main import main
 from agentservice_operator.settings import DEFAULT_RUNTIME_IMAGE
 

@@ -17,7 +17,7 @@ from dev.fake_messages_api import running
 from dev.process import wait_until
 from tests.unit.cli.test_render import HELLO
 
-STARTS_WITHIN = 60  # seconds, on a busy machine; on an idle one it takes two
+STARTS_WITHIN = 90  # seconds, on a busy machine; on an idle one it takes two
 PROVIDER_KEY = "not-a-real-key"
 CLAUDE = """\
   - name: main
