@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = REPOSITORY / "examples"
 READY_DEADLINE = 120.0
 """Seconds until an agent is Ready; 5 on an idle machine."""
+SMALL: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}}
+"""spec.runtime for a node that many tests share."""
 
 
 def apply_file(cluster: Cluster, namespace: str, file: Path) -> list[str]:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dev.agent_client import api_key
 from dev.images import REPOSITORY
 from dev.process import wait_until
 from tests.e2e.agents import READY_DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dev.cluster import Cluster
 
@@ -74,11 +73,10 @@ def load(
     """
     service = cluster.api.get(cluster.api.path("v1", "Service", namespace=namespace, name=name))
     port = service["spec"]["ports"][0]["port"]
-    key = api_key(cluster, namespace, name)
-    command = ["python", "/source/load.py", f"http://{name}:{port}", "--key", key]
-    command += [f"--callers={callers}", f"--pace={pace:g}"]
+    command = ["python", "/source/load.py", f"http://{name}:{port}", f"--callers={callers}", f"--pace={pace:g}"]
+    key = {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": f"{name}-api-keys", "key": "default"}}}
     _mount(cluster, namespace, pod, {"load.py": _LOAD.read_text()})
-    _start(cluster, namespace, pod, image=image, command=command, mount="/source")
+    _start(cluster, namespace, pod, image=image, command=command, mount="/source", env=[key])
     begun = Load(cluster, namespace, pod)
     begun.wait_for_answers(1)
     try:
@@ -113,13 +111,21 @@ def _mount(cluster: Cluster, namespace: str, name: str, files: dict[str, str]) -
 
 
 def _start(
-    cluster: Cluster, namespace: str, name: str, *, image: str, command: list[str], mount: str, port: int | None = None
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    *,
+    image: str,
+    command: list[str],
+    mount: str,
+    env: Sequence[dict[str, Any]] = (),
+    port: int | None = None,
 ) -> None:
     container: dict[str, Any] = {
         "name": "main",
         "image": image,
         "command": command,
-        "env": [{"name": "PYTHONPATH", "value": "/app:/source"}],
+        "env": [{"name": "PYTHONPATH", "value": "/app:/source"}, *env],
         "securityContext": _RESTRICTED,
         "volumeMounts": [{"name": "source", "mountPath": mount}],
     }

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import sys
 import time
 
@@ -20,11 +21,10 @@ async def main() -> None:
     """Call until killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
-    parser.add_argument("--key", required=True)
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--pace", type=float, required=True, help="requests per second of each caller")
     arguments = parser.parse_args()
-    headers = {"X-API-Key": arguments.key}
+    headers = {"X-API-Key": os.environ["API_KEY"]}
     async with asyncio.TaskGroup() as group:
         for number in range(arguments.callers):
             client = httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False)
