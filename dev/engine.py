@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev.progress import say
+from dev.progress import say, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,8 @@ class Engine:
         try:
             # The manifest alone first: a slow download is no reason to give up, a registry that does not answer is.
             self.docker("manifest", "inspect", image, timeout=timeout)
-            self.docker("pull", "--quiet", image)
+            with step(f"pulling {image}"):
+                self.docker("pull", "--quiet", image)
         except (RuntimeError, subprocess.TimeoutExpired):
             refused.parent.mkdir(parents=True, exist_ok=True)
             refused.touch()
