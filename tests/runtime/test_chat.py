@@ -23,7 +23,7 @@ def test_an_answer_of_echo_needs_no_provider_and_says_so(echo_runtime: RuntimePr
 
 
 def test_an_answer_has_these_fields(provided: Provided) -> None:
-    provided.provider.script({"deltas": ["Hel", "lo"], "usage": {"input_tokens": 5, "cache_read_input_tokens": 7}})
+    provided.provider.script({"deltas": ["Hello, ", "you"], "usage": {"input_tokens": 5, "cache_read_input_tokens": 7}})
 
     response = provided.runtime.chat("Hi", metadata={"ticket": "17"})
 
@@ -36,7 +36,7 @@ def test_an_answer_has_these_fields(provided: Provided) -> None:
     assert answer.pop("created_at").endswith("+00:00")
     assert answer == {
         "agent": "main",
-        "message": "Hello",
+        "message": "Hello, you",
         "model": "claude-sonnet-5-5",
         "stop_reason": "end_turn",
         "usage": {"input_tokens": 5, "output_tokens": 2, "cache_read_tokens": 7, "cache_write_tokens": 0},
@@ -45,13 +45,13 @@ def test_an_answer_has_these_fields(provided: Provided) -> None:
 
 
 def test_a_stream_starts_shows_pieces_and_ends_with_what_a_document_would_say(provided: Provided) -> None:
-    provided.provider.script({"deltas": ["Hel", "lo", " \u2028 ü"]})
+    provided.provider.script({"deltas": ["Hello, ", "you", " \u2028 ü"]})
 
     events = provided.runtime.stream("Hi")
 
     assert [event.type for event in events] == ["start", "delta", "delta", "delta", "usage", "done"]
     assert [event.id for event in events] == [1, 2, 3, 4, 5, 6]
-    assert "".join(event.data["text"] for event in events if event.type == "delta") == "Hello \u2028 ü"
+    assert "".join(event.data["text"] for event in events if event.type == "delta") == "Hello, you \u2028 ü"
     start, usage, done = events[0].data, events[-2].data, events[-1].data
     assert start["conversation_id"] == done["conversation_id"]
     assert usage["output_tokens"] == 3

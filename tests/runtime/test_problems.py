@@ -46,7 +46,7 @@ def assert_problem(response: httpx2.Response, code: str) -> dict[str, Any]:
         ({}, "/message"),
         ({"message": " "}, "/message"),
         ({"message": 7}, "/message"),
-        ({"message": "Hi", "mesage": "Hi"}, "/mesage"),
+        ({"message": "Hi", "text": "Hi"}, "/text"),
         ({"message": "Hi", "conversation_id": "../1"}, "/conversation_id"),
         ({"message": "Hi", "metadata": {"a/b~": 1}}, "/metadata/a~1b~0"),
         ({"message": "Hi", "store": False, "conversation_id": "0" * 32}, ""),

@@ -113,22 +113,20 @@ async def test_places_go_to_those_who_wait_in_their_order() -> None:
 
 async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     admission = Admission(limit=1, queue_limit=10)
-    release = asyncio.Event()
 
     async def answer(_turn: Turn, _emit: Any) -> TurnResult:
-        await release.wait()
         return RESULT
 
-    stage = admission(answer)
-    first, second, third = (asyncio.create_task(stage(turn(), ignore)) for _ in range(3))
+    await admission._enter()
+    second, third = (asyncio.create_task(admission(answer)(turn(), ignore)) for _ in range(2))
     await asyncio.sleep(0)
     # The second is cancelled in the very moment in which it is given the place.
-    release.set()
-    await first
+    admission._leave()
     second.cancel()
-    await third
 
-    assert second.cancelled() or second.done()
+    async with asyncio.timeout(5):
+        assert await third is RESULT
+    assert second.cancelled()
     assert (admission.in_flight, admission.queued) == (0, 0)
 
 
