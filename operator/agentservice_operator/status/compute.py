@@ -89,7 +89,9 @@ def compute(situation: Situation) -> Verdict:
         kind = ConditionType.STALLED if stalled else ConditionType.RECONCILING
         wanted.append(_Wanted(kind, true=True, reason=ready.reason, message=ready.message))
     wanted += _side_conditions(situation)
-    conditions = [_condition(each, previous.get(each.type), generation, situation.now) for each in wanted]
+    # -1 says in a status that no generation was applied yet; a condition has no word for it below 0.
+    about = max(0, generation)
+    conditions = [_condition(each, previous.get(each.type), about, situation.now) for each in wanted]
     return Verdict(_status(situation, ready, generation, conditions), look_again_after)
 
 
