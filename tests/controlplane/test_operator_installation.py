@@ -1,4 +1,4 @@
-"""A cluster-wide operator on a plane of its own: started before its definition, at work in every namespace."""
+"""An operator on a control plane of its own: started before its definition, cluster-wide, with a loose definition."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.api_client import ApiError
 from dev.controlplane import control_plane
-from tests.controlplane.agent_services import AgentServices, install_definitions
+from dev.process import wait_until
+from tests.controlplane.agent_services import DEADLINE, AgentServices, agent_service, conditions, install_definitions
 from tests.controlplane.operator_process import START_DEADLINE, OperatorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from dev.api_client import Object
     from dev.cluster import Cluster
 
 
@@ -51,3 +54,43 @@ def test_an_operator_waits_for_its_definition_and_then_serves_every_namespace(ba
         assert refused == []
     finally:
         operator.close()
+
+
+def test_a_spec_that_slipped_past_the_api_server_is_stalled_until_it_is_mended(bare: Cluster, tmp_path: Path) -> None:
+    install_definitions(bare)
+    forget_rules(bare)
+    bare.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}})
+    services = AgentServices(bare, "team-a")
+    operator = OperatorProcess(bare, "team-a", "team-a", ("team-a",), tmp_path)
+    try:
+        operator.start()
+        services.apply(replicas=3, autoscaling={"maxReplicas": 5})
+
+        service = services.wait_not_ready("InvalidSpec")
+        assert conditions(service) == {"Ready": ("False", "InvalidSpec"), "Stalled": ("True", "InvalidSpec")}
+        assert "replicas and autoscaling exclude each other" in service["status"]["conditions"][0]["message"]
+        assert services.children() == []
+
+        services.apply(replicas=3)
+        services.wait_ready()
+    finally:
+        operator.close()
+
+
+def forget_rules(cluster: Cluster) -> None:
+    """Let the API server take what a definition of another release may have let through."""
+    path = cluster.api.path(
+        "apiextensions.k8s.io/v1", "CustomResourceDefinition", name="agentservices.agentservice.dev"
+    )
+    place = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations"
+    cluster.api.patch(path, [{"op": "remove", "path": place}], media="application/json-patch+json")
+    body = agent_service("default", replicas=3, autoscaling={"maxReplicas": 5})
+    wait_until(lambda: is_taken(cluster, body), deadline=DEADLINE, describe="the API server takes broken rules")
+
+
+def is_taken(cluster: Cluster, body: Object) -> bool:
+    try:
+        cluster.api.create(body, dryRun="All")
+    except ApiError:
+        return False
+    return True
