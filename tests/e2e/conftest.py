@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker of the tests that `make test` runs too."""
+    """Declare the markers."""
     config.addinivalue_line("markers", "smoke: the demo's path; `make test` runs these, `make test-e2e` all")
+    config.addinivalue_line("markers", "alone: stops the operator, which all tests share, so none runs beside it")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,14 +39,26 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return outcome
 
 
+@pytest.fixture(autouse=True)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests that are marked `alone` apart from those that other workers of the session run."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with (session_folder(tmp_path_factory) / "place.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of a session have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """What the session shares; CI as root must have it, elsewhere the tier says why it is left out."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # each worker has its own folder in that of the session
     try:
-        with shared_session(folder / "kind") as shared:
+        with shared_session(session_folder(tmp_path_factory) / "kind") as shared:
             yield shared
     except (ChildDiedError, DeadlineError) as error:
         if os.environ.get("CI") == "true" and os.geteuid() == 0:

@@ -77,7 +77,7 @@ def set_quota(services: AgentServices, pods: int) -> None:
     path = services.cluster.api.path_of(services.cluster.api.apply(body))
 
     def enforced() -> bool:
-        return services.cluster.api.get(path).get("status", {}).get("hard") == spec["hard"]
+        return bool(services.cluster.api.get(path).get("status", {}).get("hard") == spec["hard"])
 
     wait_until(enforced, deadline=30, describe="the quota is not enforced")
 

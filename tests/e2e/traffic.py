@@ -77,10 +77,8 @@ def load(
     key = {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": f"{name}-api-keys", "key": "default"}}}
     _mount(cluster, namespace, pod, {"load.py": _LOAD.read_text()})
     _start(cluster, namespace, pod, image=image, command=command, mount="/source", env=[key])
-    begun = Load(cluster, namespace, pod)
-    begun.wait_for_answers(1)
     try:
-        yield begun
+        yield Load(cluster, namespace, pod)
     finally:
         cluster.api.delete(_pod(cluster, namespace, pod), gracePeriodSeconds="0")
 
@@ -100,8 +98,6 @@ def fake_messages_api(cluster: Cluster, namespace: str, *, image: str) -> str:
     spec = {"selector": {"test": name}, "ports": [{"port": port}]}
     metadata = {"name": name, "namespace": namespace}
     cluster.api.create({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    ready = [f"pod/{name}", "--for=condition=Ready", f"--timeout={READY_DEADLINE:.0f}s"]
-    cluster.kubectl("wait", *ready, f"--namespace={namespace}", timeout=READY_DEADLINE + 10)
     return f"http://{name}:{port}"
 
 
@@ -141,6 +137,8 @@ def _start(
     account = cluster.api.path("v1", "ServiceAccount", namespace=namespace, name="default")
     wait_until(lambda: cluster.api.find(account), deadline=READY_DEADLINE, describe=f"{account} is not there")
     cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    ready = [f"pod/{name}", "--for=condition=Ready", f"--timeout={READY_DEADLINE:.0f}s"]
+    cluster.kubectl("wait", *ready, f"--namespace={namespace}", timeout=READY_DEADLINE + 10)
 
 
 def _pod(cluster: Cluster, namespace: str, name: str) -> str:
