@@ -56,6 +56,8 @@ def test_the_default_install_has_every_part(render: Render) -> None:
         "Deployment",
         "PodDisruptionBudget",
         "NetworkPolicy",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     }
 
 
@@ -76,7 +78,7 @@ def test_the_definition_can_be_left_out_or_given_up(render: Render) -> None:
 def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"watchNamespaces": ["team-b", "team-a"], "logLevel": "debug", "runtime": {"image": {"digest": DIGEST}}}
     for name, value in environment(render(values)).items():
-        monkeypatch.setenv(name, value if value is not None else f"from-{name}")
+        monkeypatch.setenv(name, value if value is not None else f"from-{name}".lower().replace("_", "-"))
 
     settings = Settings()
 
@@ -84,7 +86,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
     assert settings.watch_namespaces == ("team-a", "team-b")
     assert settings.log_level == "debug"
     assert settings.lease_name == "agents-agentservice-operator"
-    assert (settings.identity, settings.namespace) == ("from-POD_NAME", "from-POD_NAMESPACE")
+    assert (settings.identity, settings.namespace) == ("from-pod-name", "from-pod-namespace")
     port, path = settings.telemetry_port, container(render(values))["livenessProbe"]["httpGet"]["path"]
     assert container(render(values))["ports"] == [{"name": "metrics", "containerPort": port}]
     assert path == "/healthz"

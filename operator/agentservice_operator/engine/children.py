@@ -30,6 +30,7 @@ from agentservice_operator.engine.ports import (
     Kubernetes,
     Object,
 )
+from agentservice_operator.status.compute import Trouble
 from agentservice_operator.status.observed import DeploymentFacts
 from agentservice_operator.status.problems import Problem
 from agentservice_operator.telemetry import Metrics
@@ -65,6 +66,8 @@ class Memory:
     """By digest of an applied intent: the digest that the server made of it, where it stores values in another form."""
     keys_seen: tuple[str, float] | None = None
     """Digest of the key Secret's intent, and when the live one was last seen to be so."""
+    trouble: Trouble | None = None
+    """What keeps it from being Ready, and since when."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Reconciler:
             spec = parse(service.raw)
         except InvalidSpec as error:
             applied = _Applied((Problem(Reason.INVALID_SPEC, str(error), terminal=True),), None, None)
-            return await self._report(service, None, applied, paused=None)
+            return await self._report(service, None, applied, memory, paused=None)
         paused = _paused(service, spec)
         try:
             applied = _Applied((), None, None) if paused else await self._apply(service, spec, memory)
@@ -114,7 +114,7 @@ class Reconciler:
                 "the AgentService is gone; waiting for its deletion to be seen", namespace=key.namespace, name=key.name
             )
             return Result()
-        result = await self._report(service, spec, applied, paused=paused)
+        result = await self._report(service, spec, applied, memory, paused=paused)
         if applied.failure is not None:
             raise applied.failure
         return result
@@ -196,7 +196,7 @@ class Reconciler:
             await self._children.ensure(service, kind, intent, memory, policy)
 
     async def _report(
-        self, service: Service, spec: AgentService | None, applied: _Applied, *, paused: Paused | None
+        self, service: Service, spec: AgentService | None, applied: _Applied, memory: Memory, *, paused: Paused | None
     ) -> Result:
         current = self._caches.services.get(service.namespace, service.name) or service
         deployment = self._facts(service, DEPLOYMENT)
@@ -216,9 +216,11 @@ class Reconciler:
                 autoscaler=autoscaler if isinstance(autoscaler, AutoscalerFacts) else None,
                 pods=[pod.facts for pod in self._caches.pods.of(key)],
                 paused=paused,
+                trouble=memory.trouble,
                 now=datetime.now(UTC),
             )
         )
+        memory.trouble = verdict.trouble
         report_again = await self._reporter.report(current, verdict.status)
         waits = [
             RECHECK_SECONDS,

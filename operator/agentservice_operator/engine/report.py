@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from agentservice_operator.api.v1alpha1.conditions import ConditionType
 from agentservice_operator.engine.cache import Caches, Service
 from agentservice_operator.engine.kinds import AGENT_SERVICE, ServiceKey
 from agentservice_operator.engine.ports import FIELD_MANAGER, Kubernetes, Object
 
 COUNTS_EVERY_SECONDS = 5.0
 _COUNTS = ("replicas", "readyReplicas")
+_TYPES = frozenset(ConditionType)
 
 
 class Reporter:
@@ -28,11 +30,12 @@ class Reporter:
         Raises:
             KubernetesError: The API server refused or could not be reached.
         """
-        if status == service.status:
+        reported = _ours(service.status)
+        if status == reported:
             return None
         now = self._clock()
         since = now - self._written.get(service.service, -COUNTS_EVERY_SECONDS)
-        if since < COUNTS_EVERY_SECONDS and _without_counts(status) == _without_counts(service.status):
+        if since < COUNTS_EVERY_SECONDS and _without_counts(status) == _without_counts(reported):
             return COUNTS_EVERY_SECONDS - since
         intent = {
             "apiVersion": AGENT_SERVICE.api_version,
@@ -48,6 +51,13 @@ class Reporter:
     def forget(self, key: ServiceKey) -> None:
         """The AgentService is gone."""
         self._written.pop(key, None)
+
+
+def _ours(status: Object) -> Object:
+    """A status without the conditions that somebody else added: they are neither kept nor removed by us."""
+    if "conditions" not in status:
+        return status
+    return {**status, "conditions": [entry for entry in status["conditions"] if entry["type"] in _TYPES]}
 
 
 def _without_counts(status: Object) -> Object:

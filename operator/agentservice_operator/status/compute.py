@@ -29,6 +29,15 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """A problem, and since when it lasts without a pause."""
+
+    reason: Reason
+    generation: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """Everything that a status depends on."""
 
@@ -48,6 +57,8 @@ class Situation:
     autoscaler: AutoscalerFacts | None
     pods: Sequence[PodFacts]
     paused: Paused | None
+    trouble: Trouble | None
+    """As the last look found it; None where there was none, or after a restart."""
     now: datetime
 
 
@@ -58,6 +69,8 @@ class Verdict:
     status: Status
     look_again_after: float | None
     """Seconds until a waiting problem becomes a stall; None where only events can change the status."""
+    trouble: Trouble | None
+    """To be remembered for the next look."""
 
 
 class _Wanted(NamedTuple):
@@ -81,7 +94,8 @@ def compute(situation: Situation) -> Verdict:
     """Say how an AgentService is, in conditions that ``kubectl wait``, kstatus, Flux, Helm and people understand."""
     ready = _ready(situation)
     previous = _conditions_by_type(situation.previous)
-    stalled, look_again_after = _stalled(situation, ready, previous)
+    trouble = _trouble(situation, ready)
+    stalled, look_again_after = _stalled(situation, ready, trouble)
     generation = situation.paused.applied_generation if situation.paused else situation.generation
 
     wanted = [_Wanted(ConditionType.READY, ready.status, ready.reason, ready.message)]
@@ -92,7 +106,7 @@ def compute(situation: Situation) -> Verdict:
     # -1 says in a status that no generation was applied yet; a condition has no word for it below 0.
     about = max(0, generation)
     conditions = [_condition(each, previous.get(each.type), about, situation.now) for each in wanted]
-    return Verdict(_status(situation, ready, generation, conditions), look_again_after)
+    return Verdict(_status(situation, ready, generation, conditions), look_again_after, trouble)
 
 
 def reason_of(status: Mapping[str, Any]) -> str:
@@ -210,23 +224,35 @@ def _steady_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[i
     return available, max(1, min(deployment.wanted_replicas, settled) - 1)
 
 
-def _stalled(
-    situation: Situation, ready: _Ready, previous: Mapping[str, Mapping[str, Any]]
-) -> tuple[bool, float | None]:
+def _trouble(situation: Situation, ready: _Ready) -> Trouble | None:
+    """The problem of now and since when it lasts: an edit, or another problem, starts the clock anew."""
+    if ready.problem is None:
+        return None
+    reason, generation, known = ready.problem.reason, situation.generation, situation.trouble
+    if known is not None and (known.reason, known.generation) == (reason, generation):
+        return known
+    since = situation.now
+    if known is None:  # this process has just started: what an earlier one reported still counts
+        before = _conditions_by_type(situation.previous).get(ConditionType.RECONCILING, {})
+        if (before.get("reason"), before.get("observedGeneration")) == (reason, generation):
+            since = datetime.strptime(before["lastTransitionTime"], _TIME).replace(tzinfo=UTC)
+    return Trouble(reason, generation, since)
+
+
+def _stalled(situation: Situation, ready: _Ready, trouble: Trouble | None) -> tuple[bool, float | None]:
     """Whether nothing moves without a person; else in how many seconds a problem that lasts becomes that."""
     problem = ready.problem
-    if ready.status or problem is None or situation.paused:
+    if ready.status or problem is None or trouble is None or situation.paused:
         return False, None
     deployment = situation.deployment
     if problem.terminal or (deployment is not None and deployment.deadline_exceeded and not situation.problems):
         return True, None
-    before = previous.get(ConditionType.STALLED)
+    before = _conditions_by_type(situation.previous).get(ConditionType.STALLED)
     if before is not None and before.get("observedGeneration") == situation.generation:
         return True, None
     spec = situation.spec
     allowed = spec.runtime.rollout.progress_deadline_seconds if spec else DEFAULT_PROGRESS_DEADLINE_SECONDS
-    since = _time_of(previous.get(ConditionType.RECONCILING)) or situation.now
-    left = (since + timedelta(seconds=allowed) - situation.now).total_seconds()
+    left = (trouble.since + timedelta(seconds=allowed) - situation.now).total_seconds()
     return (True, None) if left <= 0 else (False, left)
 
 
@@ -293,9 +319,3 @@ def _condition(wanted: _Wanted, previous: Mapping[str, Any] | None, generation: 
 
 def _conditions_by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {entry["type"]: entry for entry in status.get("conditions") or ()}
-
-
-def _time_of(condition: Mapping[str, Any] | None) -> datetime | None:
-    if condition is None:
-        return None
-    return datetime.strptime(condition["lastTransitionTime"], _TIME).replace(tzinfo=UTC)

@@ -144,3 +144,15 @@ async def test_a_deleted_agent_service_costs_no_memory(desk: Desk) -> None:
     desk.reporter.forget(HELLO)
 
     assert desk.reporter._written == {}
+
+
+async def test_a_condition_that_somebody_else_added_is_no_reason_to_write(desk: Desk) -> None:
+    await desk.report(READY)
+    with_another = deepcopy(READY)
+    with_another["conditions"].append({"type": "example.com/Audited", "status": "True", "reason": "Yes", "message": ""})
+    desk.caches.services.put(agent_service(2000, status=with_another))
+    desk.kubernetes.written.clear()
+
+    await desk.report(READY)
+
+    assert desk.kubernetes.written == []

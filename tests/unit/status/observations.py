@@ -77,6 +77,7 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         autoscaler=None,
         pods=pods,
         paused=None,
+        trouble=None,
         now=NOW,
     )
     return replace(whole, **fields)

@@ -124,6 +124,31 @@ def test_a_stall_lasts_as_long_as_the_problem_and_ends_with_it() -> None:
     assert states(mended) == {"Ready": "True"}
 
 
+def test_a_problem_late_in_a_long_rollout_is_given_its_own_time() -> None:
+    rollout = situation(deployment(3, 1), [pod()])
+    under_way = status_of(rollout)
+
+    crashed = replace(
+        rollout,
+        pods=[pod(waiting_reason="CrashLoopBackOff", exit_code=1, restarts=1)],
+        previous=under_way,
+        now=NOW + timedelta(seconds=1200),
+    )
+
+    assert states(status_of(crashed)).get("Stalled") is None
+
+
+def test_an_edit_while_a_problem_lasts_is_given_time_again() -> None:
+    case = situation(deployment(1, 0), [pod(waiting_reason="ErrImagePull")])
+    first = compute(case)
+
+    edited = compute(
+        replace(case, previous=first.status, trouble=first.trouble, generation=2, now=NOW + timedelta(seconds=250))
+    )
+
+    assert edited.look_again_after == 300
+
+
 def test_an_edit_after_a_stall_is_given_time_again() -> None:
     case = situation(problems=[MISSING])
     stalled = status_of(replace(case, previous=status_of(case), now=NOW + timedelta(seconds=300)))

@@ -38,8 +38,6 @@ class Reason(StrEnum):
     CRASH_LOOPING = "CrashLooping"
     UNSCHEDULABLE = "Unschedulable"
     QUOTA_EXCEEDED = "QuotaExceeded"
-    MOUNT_FAILED = "MountFailed"
-    PROBE_FAILED = "ProbeFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     # Stalled at once
     INVALID_SPEC = "InvalidSpec"

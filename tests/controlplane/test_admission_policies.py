@@ -1,0 +1,111 @@
+"""The shipped admission policies: an author of AgentServices gains nothing that they could not create themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from dev import toolchain
+from dev.api_client import ApiError
+from dev.cluster import Cluster
+from dev.process import wait_until
+from tests.controlplane.agent_services import agent_service
+from tests.controlplane.operator_rbac import CHART
+from tests.controlplane.test_chart_install import run
+
+pytestmark = pytest.mark.usefixtures("crd")
+
+AUTHOR = "author"
+"""May write AgentServices, and nothing else."""
+
+
+@pytest.fixture
+def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
+    """The API as a person who may write AgentServices only, with the chart's policies in force for the namespace."""
+    helm = toolchain.ensure("helm4")["helm4"]
+    options = (f"--set=watchNamespaces={{{namespace}}}", "--show-only=templates/admission-policies.yaml")
+    policies = run(cluster, helm, "template", namespace, CHART, f"--namespace={namespace}", *options)
+    role = {"apiGroups": ["agentservice.dev"], "resources": ["agentservices"], "verbs": ["*"]}
+    with applied(cluster, policies), applied(cluster, grant(namespace, "agents", role)):
+        api = cluster.api.as_user(AUTHOR)
+        wait_until(
+            lambda: refusal(api, service(namespace, "probe", "LoadBalancer")) is not None,
+            deadline=30,
+            describe=lambda: "the policy is not in force yet",
+        )
+        yield api
+
+
+@pytest.mark.parametrize("kind", ["LoadBalancer", "NodePort"])
+def test_a_service_type_beyond_the_authors_rights_is_refused_with_a_sentence(
+    author: Any, namespace: str, kind: str
+) -> None:
+    told = refusal(author, service(namespace, "hello", kind))
+
+    assert told is not None
+    assert f"spec.exposure.service.type: {kind} needs the right to create Services in namespace {namespace}" in told
+    assert "leave it at ClusterIP" in told
+
+
+def test_a_cluster_ip_needs_no_further_right(author: Any, namespace: str) -> None:
+    assert refusal(author, service(namespace, "hello", "ClusterIP")) is None
+
+
+def test_who_may_create_services_may_choose_their_type(cluster: Cluster, author: Any, namespace: str) -> None:
+    services = {"apiGroups": [""], "resources": ["services"], "verbs": ["create"]}
+    with applied(cluster, grant(namespace, "services", services)):
+        assert refusal(author, service(namespace, "hello", "LoadBalancer")) is None
+
+
+def test_an_unrelated_edit_of_what_somebody_else_allowed_is_let_through(
+    cluster: Cluster, author: Any, namespace: str
+) -> None:
+    cluster.api.apply(service(namespace, "hello", "LoadBalancer"))
+
+    edited = service(namespace, "hello", "LoadBalancer")
+    edited["spec"]["agents"][0]["systemPrompt"] = "Be brief."
+
+    assert refusal(author, edited) is None
+
+
+def service(namespace: str, name: str, kind: str) -> dict[str, Any]:
+    """An AgentService whose Service has this type."""
+    return agent_service(namespace, name, exposure={"service": {"type": kind}})
+
+
+def refusal(api: Any, body: dict[str, Any]) -> str | None:
+    """What the API server says against a dry run of an apply; None where it agrees."""
+    try:
+        api.apply(body, force=True, dryRun="All")
+    except ApiError as error:
+        return str(error)
+    return None
+
+
+def grant(namespace: str, name: str, rule: dict[str, Any]) -> str:
+    """A Role with one rule, bound to the author."""
+    meta = {"name": f"author-{name}", "namespace": namespace}
+    api = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": meta, "rules": [rule]}
+    binding = {
+        "apiVersion": f"{api}/v1",
+        "kind": "RoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": meta["name"]},
+        "subjects": [{"kind": "User", "name": AUTHOR, "apiGroup": api}],
+    }
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [role, binding]})
+
+
+@contextmanager
+def applied(cluster: Cluster, manifests: str) -> Iterator[None]:
+    """Objects that are there for a while."""
+    cluster.kubectl("apply", "-f", "-", input=manifests)
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "--wait=false", "-f", "-", input=manifests)
