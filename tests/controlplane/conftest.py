@@ -64,9 +64,11 @@ def operator_pool(cluster: Cluster, crd: None, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def operator(operator_pool: OperatorPool) -> OperatorProcess:
+def operator(operator_pool: OperatorPool) -> Iterator[OperatorProcess]:
     """A running operator, seen from a namespace that is the test's own; the test must not end it."""
-    return operator_pool.take()
+    process = operator_pool.take()
+    yield process
+    print(process.log_here())  # noqa: T201 - pytest shows it where the test failed
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def own_operator(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) ->
         yield process
     finally:
         process.close()
+        print(process.log_here())  # noqa: T201 - pytest shows it where the test failed
 
 
 @pytest.fixture

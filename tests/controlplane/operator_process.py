@@ -149,6 +149,13 @@ class OperatorProcess:
             self.child.process.send_signal(signal.SIGCONT)
             self.child.kill()
 
+    def log_here(self, lines: int = 60) -> str:
+        """The last lines of its log that are about the namespace from which we look."""
+        if self._process is None:
+            return f"{self.name} was never started"
+        text = self.child.log.read_text(errors="replace")
+        return "\n".join([line for line in text.splitlines() if (self.namespace or "") in line][-lines:])
+
     @property
     def leads(self) -> bool:
         """Whether it holds the Lease, in its own view."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, SECRET
 
 from dev.process import wait_until
-from tests.controlplane.agent_services import condition, is_ready, versions
+from tests.controlplane.agent_services import condition, versions
 from tests.controlplane.operator_process import said
 
 if TYPE_CHECKING:
@@ -125,20 +125,15 @@ def test_prf_5_a_restart_lists_each_kind_and_writes_nothing(
     assert versions(services.everything("plain", "scaled", "rich")) == objects
     lists = [request.uri.split("?")[0] for request in operator.requests(since=before) if request.verb == "list"]
     # ConfigMaps twice: ours, and the metadata of all for what specs refer to; AgentServices by kopf and by ourselves.
-    assert sorted(lists) == sorted([*(services.path(kind, "") for kind in LISTED)])
-
-
-LISTED = [
-    *("AgentService", "AgentService", "ConfigMap", "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Pod"),
-    *("Service", "ServiceAccount"),
-]
+    kinds = ("AgentService", "AgentService", "ConfigMap", "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Pod")
+    assert sorted(lists) == sorted(services.path(kind, "") for kind in (*kinds, "Service", "ServiceAccount"))
 
 
 def test_kpf_2_nothing_is_left_on_the_agent_service_but_its_status(
     operator: OperatorProcess, services: AgentServices
 ) -> None:
     services.apply()
-    services.wait(is_ready)
+    services.wait_ready()
 
     metadata = services.get()["metadata"]
 
