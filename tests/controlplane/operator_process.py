@@ -193,6 +193,14 @@ class OperatorProcess:
         found = self.audit.writes(user=self.user, since=begin, until=end)
         return [request for request in found if self._is_here(request) and request.resource not in {"leases", "events"}]
 
+    def first_write(self, matches: Callable[[Request], bool], *, since: int) -> Request:
+        """The first write here since a mark that matches; waits for its line, which the server may write late."""
+        return wait_until(
+            lambda: next((write for write in self.writes(since=since) if matches(write)), None),
+            deadline=10,
+            describe=lambda: said(self.writes(since=since)),
+        )
+
     def requests(self, *, since: int | None = None) -> list[Request]:
         """Everything that it asked for here since a mark; default: since we look."""
         found = self.audit.requests(

@@ -83,6 +83,7 @@ def test_api_7_without_replicas_the_count_is_whoever_scales_the_deployments(
     wait_until(lambda: len(services.replica_sets()) == 2, deadline=DEADLINE, describe=services.describe)
     services.wait_ready()
     wait_count(services, 4)
+    operator.first_write(lambda write: write.resource == "deployments", since=before)
     writes = operator.writes(since=before)
     assert len([write for write in writes if write.resource == "deployments"]) == 1, said(writes)
 

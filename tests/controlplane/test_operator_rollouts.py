@@ -62,6 +62,7 @@ def test_each_change_of_what_runs_is_one_rollout(operator: OperatorProcess, serv
         services.apply(**change)
         status = wait_rolled_out(services)["status"]
 
+        operator.first_write(lambda write: write.resource == "deployments", since=before)
         writes = operator.writes(since=before)
         assert rollouts(services) == number, what
         assert len([write for write in writes if write.resource == "deployments"]) == 1, (what, said(writes))
