@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from agent_runtime.agent.turn import agent_handler
 from agent_runtime.api.chat import chat_routes
@@ -46,18 +47,13 @@ def build_app(
         conversations=ConversationLock(),
         timeout_seconds=config.request_timeout_seconds,
     )
-    app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.add_exception_handler(ProblemError, _answer_problem)
+    # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.
+    stages = Middleware(wrap_routes, keys=keys, lifecycle=lifecycle)
+    app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _answer_refusal_of_router)
     app.include_router(chat_routes(config, handler))
     app.include_router(service_routes(config, lifecycle))
-    return wrap_routes(app, keys=keys, lifecycle=lifecycle)
-
-
-async def _answer_problem(request: Request, error: Exception) -> Response:
-    if not isinstance(error, ProblemError):
-        raise error
-    return problem_response(request.scope, error)
+    return app
 
 
 async def _answer_refusal_of_router(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from agent_runtime.agent.model import TextDelta
 from agent_runtime.api.errors import AGENT_NOT_FOUND, INTERNAL_ERROR, ProblemError
 from agent_runtime.api.event_stream import EventStream
 from agent_runtime.api.input import read_json
-from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, context_of
+from agent_runtime.pipeline.context import context_of
 from agent_runtime.pipeline.interruption import ClientGoneError
 from agent_runtime.pipeline.turn import Turn
 
@@ -111,13 +111,10 @@ class _ChatResponse(Response):
             conversation_id=self._ask.conversation_id,
             store=self._ask.store,
         )
-        try:
-            if self._stream:
-                await self._send_events(turn, scope, send)
-            else:
-                await self._send_document(turn, scope, receive, send)
-        except ClientGoneError:
-            self._context.fail(CLIENT_CLOSED_REQUEST, "client_closed")
+        if self._stream:
+            await self._send_events(turn, scope, send)
+        else:
+            await self._send_document(turn, scope, receive, send)
 
     async def _send_document(self, turn: Turn, scope: Scope, receive: Receive, send: Send) -> None:
         async def keep_nothing(_: TurnEvent) -> None:
@@ -143,12 +140,12 @@ class _ChatResponse(Response):
         try:
             async with stream.kept_alive():
                 result = await self._handler(turn, emit)
-            await stream.event("usage", result.usage.document())
-            await stream.event("done", {**self._heading(result.conversation_id), **self._ending(result)})
+            done = {**self._heading(result.conversation_id), **self._ending(result)}
+            last: list[tuple[str, dict[str, Any]]] = [("usage", result.usage.document()), ("done", done)]
         except ProblemError as problem:
             if not stream.started:
                 raise
-            await self._send_error(stream, problem, scope)
+            last = [self._failure(problem, scope)]
         except ClientGoneError:
             raise
         except Exception:  # the status is sent: an event is the only way left to tell the caller
@@ -156,14 +153,15 @@ class _ChatResponse(Response):
                 raise
             _log.exception("unexpected failure")
             failure = ProblemError(INTERNAL_ERROR, "The log of the runtime has the reason under this request_id.")
-            await self._send_error(stream, failure, scope)
-        await stream.end()
+            last = [self._failure(failure, scope)]
+        await stream.end(*last)
 
-    async def _send_error(self, stream: EventStream, problem: ProblemError, scope: Scope) -> None:
+    def _failure(self, problem: ProblemError, scope: Scope) -> tuple[str, dict[str, Any]]:
+        """The event that tells the problem, which is noted as the outcome of the request."""
         self._context.fail(problem.kind.status, problem.kind.code)
         # `type` is taken by the type of the event; `code` says the same.
         fields = {name: value for name, value in problem.document(scope).items() if name != "type"}
-        await stream.event("error", fields)
+        return "error", fields
 
     def _heading(self, conversation_id: str | None) -> dict[str, Any]:
         return {

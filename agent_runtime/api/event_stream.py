@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_runtime.pipeline.interruption import ClientGoneError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -17,6 +19,8 @@ START_SECONDS = 10.0
 """After this long without an event the answer begins anyway: the status is then 200, whatever comes."""
 PING_SECONDS = 15.0
 """Common proxies close a connection that is silent for 60 s."""
+END_SECONDS = 30.0
+"""For a caller to take the last events: the deadline of the turn, which bounds all others, is over by then."""
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -42,9 +46,19 @@ class EventStream:
         data = orjson.dumps({"type": kind, **fields})
         await self._write(b"id: %d\nevent: %s\ndata: %s\n\n" % (self._last_id, kind.encode(), data))
 
-    async def end(self) -> None:
-        """End the answer."""
-        await self._write(b"", more=False)
+    async def end(self, *events: tuple[str, dict[str, Any]]) -> None:
+        """Send the last events, each a kind and its fields, and end the answer.
+
+        Raises:
+            ClientGoneError: the caller does not take them.
+        """
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                for kind, fields in events:
+                    await self.event(kind, fields)
+                await self._write(b"", more=False)
+        except TimeoutError:
+            raise ClientGoneError from None
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:
@@ -69,7 +83,7 @@ class EventStream:
     async def _write(self, chunk: bytes, *, more: bool = True) -> None:
         async with self._writing:
             if not self.started:
-                self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+                self.started = True
             self._last_write = asyncio.get_running_loop().time()
             await self._send({"type": "http.response.body", "body": chunk, "more_body": more})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
 
 from agent_runtime.api.errors import INVALID_INPUT, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
+from agent_runtime.pipeline.interruption import ClientGoneError
 
-if TYPE_CHECKING:
-    from starlette.requests import Request
+FAULTS_LISTED = 100
+"""A body has room for 100,000 faults; listing them would hold the loop, and everybody else, for a second."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -19,16 +21,22 @@ async def read_json(request: Request, model: type[Body]) -> Body:
 
     Raises:
         ProblemError: it is of another media type, not JSON, or not as the model wants it.
+        ClientGoneError: the caller left before it was complete.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise ProblemError(
             UNSUPPORTED_MEDIA_TYPE, f"Send Content-Type: application/json, not {media_type[:100] or 'none at all'}."
         )
-    raw = await request.body()
+    try:
+        raw = await request.body()
+    except ClientDisconnect:
+        raise ClientGoneError from None
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
+        if error.error_count() > FAULTS_LISTED:
+            raise ProblemError(INVALID_INPUT, f"The body has {error.error_count()} faults.") from None
         faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         raise ProblemError(MALFORMED_JSON, faults[0]["msg"])

@@ -59,6 +59,15 @@ def test_invalid_input_names_the_field(echo_runtime: RuntimeProcess, body: dict[
     assert problem["errors"][0]["pointer"] == pointer
 
 
+def test_a_body_full_of_faults_is_not_listed_fault_by_fault(echo_runtime: RuntimeProcess) -> None:
+    body = {"message": "Hi"} | {f"field-{number}": 1 for number in range(1000)}
+
+    problem = assert_problem(echo_runtime.client.post("/v1/chat", json=body, headers=ASK), "invalid_input")
+
+    assert problem["detail"] == "The body has 1000 faults."
+    assert "errors" not in problem
+
+
 def test_malformed_json(echo_runtime: RuntimeProcess) -> None:
     assert_problem(echo_runtime.client.post("/v1/chat", content=b'{"message": ', headers=ASK), "malformed_json")
 
@@ -138,6 +147,8 @@ def test_conversation_busy(provided: Provided) -> None:
         ({"status": 401}, "upstream_unauthorized", None),
         ({"status": 403}, "upstream_unauthorized", None),
         ({"status": 429, "headers": {"retry-after": "17"}}, "upstream_overloaded", "17"),
+        ({"status": 429, "headers": {"retry-after": "nan"}}, "upstream_overloaded", "5"),
+        ({"status": 429, "headers": {"retry-after": "-1"}}, "upstream_overloaded", "5"),
         ({"status": 529}, "upstream_overloaded", "5"),
         ({"status": 500}, "upstream_unavailable", None),
         ({"error_after": 0}, "upstream_overloaded", "5"),

@@ -1,0 +1,141 @@
+"""The whole application, in process: failures and callers that a healthy model over a socket does not show."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from agent_runtime.agent.model import Model, TextDelta
+from agent_runtime.api import event_stream
+from agent_runtime.api_keys import ApiKeys
+from agent_runtime.app import build_app
+from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.interruption import Turns
+from agent_runtime.settings import load_config
+from tests.runtime.runtime_process import KEY, parse_events, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Message, Send
+
+    from agent_runtime.agent.model import ModelEvent, ModelRequest
+
+ASK: Message = {"type": "http.request", "body": b'{"message": "Hi"}', "more_body": False}
+
+
+class Broken:
+    """A provider with a fault that nobody thought of, before or after its first text."""
+
+    def __init__(self, *, after: Iterable[str] = ()) -> None:
+        self._texts = after
+
+    async def stream(self, _request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        for text in self._texts:
+            yield TextDelta(text)
+        raise RuntimeError("secret detail")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+def application(directory: Path, provider: Broken) -> ASGIApp:
+    config = load_config(write_config(directory))
+    model = Model("main", provider, max_tokens=10, first_token_timeout_seconds=10, retries=0)
+    return build_app(
+        config,
+        models={"main": model},
+        keys=ApiKeys(directory / "api-keys"),
+        lifecycle=Lifecycle(),
+        turns=Turns(),
+        admission=Admission(limit=1, queue_limit=0),
+    )
+
+
+async def post(app: ASGIApp, path: str, *messages: Message, send: Send) -> None:
+    """POST to `path`, with what the server receives: `messages`, then nothing more."""
+    coming = iter(messages)
+
+    async def receive() -> Message:
+        for message in coming:
+            return message
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets that event")
+
+    headers = [(b"x-api-key", KEY.encode()), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    async with asyncio.timeout(30):
+        await app(scope, receive, send)
+
+
+class Caller:
+    """Takes an answer."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def take(self, message: Message) -> None:
+        self.messages.append(message)
+
+    @property
+    def status(self) -> int:
+        [start] = (message for message in self.messages if message["type"] == "http.response.start")
+        return int(start["status"])
+
+    @property
+    def text(self) -> str:
+        return b"".join(message.get("body", b"") for message in self.messages).decode()
+
+
+async def test_a_failure_that_nobody_expected_is_an_internal_error_without_its_reason(tmp_path: Path) -> None:
+    caller = Caller()
+
+    await post(application(tmp_path, Broken()), "/v1/chat", ASK, send=caller.take)
+
+    document: dict[str, Any] = orjson.loads(caller.text)
+    assert (caller.status, document["code"]) == (500, "internal_error")
+    assert "secret detail" not in caller.text
+
+
+async def test_a_failure_within_a_stream_is_told_as_an_event_without_its_reason(tmp_path: Path) -> None:
+    caller = Caller()
+
+    await post(application(tmp_path, Broken(after=["One."])), "/v1/chat/stream", ASK, send=caller.take)
+
+    events = parse_events(caller.text)
+    assert [event.type for event in events] == ["start", "delta", "error"]
+    assert events[-1].data["code"] == "internal_error"
+    assert "secret detail" not in caller.text
+
+
+async def test_a_caller_who_leaves_before_its_body_is_complete_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caller = Caller()
+    half: Message = {"type": "http.request", "body": b'{"mess', "more_body": True}
+
+    await post(application(tmp_path, Broken()), "/v1/chat", half, {"type": "http.disconnect"}, send=caller.take)
+
+    assert not caller.messages
+    log = capsys.readouterr().out
+    assert "client_closed" in log
+    assert "unexpected failure" not in log
+
+
+async def test_a_caller_who_takes_no_more_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(event_stream, "END_SECONDS", 0.05)
+
+    async def stall_at_the_end(message: Message) -> None:
+        if b"event: error" in message.get("body", b""):
+            await asyncio.Event().wait()
+
+    await post(application(tmp_path, Broken(after=["One."])), "/v1/chat/stream", ASK, send=stall_at_the_end)
+
+    assert "client_closed" in capsys.readouterr().out
