@@ -60,7 +60,7 @@ class ApiKeys:
 
     async def principal_of(self, key: str) -> str | None:
         """The client whose key this is, or None; looks at the directory again before it says None."""
-        digest = self._digest(key)
+        digest = self._digest(key.encode("latin-1"))  # servers decode headers so: these are the bytes that were sent
         if (principal := self._principals.get(digest)) is not None:
             return principal
         await self._look(at_most_every=MISS_SECONDS)
@@ -93,12 +93,12 @@ class ApiKeys:
             return False
         principals = {}
         for path in files:
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in path.read_bytes().splitlines():
                 if key := line.strip():
                     principals[self._digest(key)] = path.name
         self._principals = principals
         self._fingerprint = fingerprint
         return True
 
-    def _digest(self, key: str) -> bytes:
-        return hmac.digest(self._pepper, key.encode("utf-8", errors="surrogateescape"), hashlib.sha256)
+    def _digest(self, key: bytes) -> bytes:
+        return hmac.digest(self._pepper, key, hashlib.sha256)

@@ -17,6 +17,21 @@ CHECK_SECONDS = 2.0
 """How often the file is looked at, at most."""
 
 
+def read_key(path: Path) -> str:
+    """The key in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no key; the message says what instead, and nothing of it.
+    """
+    content = path.read_bytes().strip()
+    if not content:
+        raise ValueError("is empty")
+    if any(not ord("!") <= byte <= ord("~") for byte in content):
+        raise ValueError("is no key: it has spaces, line breaks or letters beyond ASCII in it")
+    return content.decode("ascii")
+
+
 class CredentialsFile:
     """One key in one file."""
 
@@ -27,20 +42,21 @@ class CredentialsFile:
         self._looked_at = 0.0
 
     def read(self) -> str:
-        """The key as it is in the file now; where that cannot be read or is empty, the one before.
+        """The key as it is in the file now; where there is none, the one before.
 
         Raises:
-            OSError: it could not be read the first time.
+            OSError, ValueError: as read_key, the first time.
         """
         self._looked_at = time.monotonic()
         try:
             # The time before the content: a change in between is seen at the next look.
             self._modified = self._path.stat().st_mtime_ns
-            self._key = self._path.read_text(encoding="utf-8").strip() or self._key
-        except OSError as error:
+            self._key = read_key(self._path)
+        except (OSError, ValueError) as error:
             if not self._key:
                 raise
-            _log.warning("credentials cannot be read; the key read before is used", reason=error.strerror)
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            _log.warning("credentials cannot be read; the key read before is used", reason=reason)
         return self._key
 
     async def current(self) -> str:

@@ -13,9 +13,10 @@ TIMEOUT_SECONDS = 2
 
 def healthcheck() -> int:
     """Ask the admin port of this host for /readyz; 0 where it is ready, else 1, with the reason on stderr."""
+    host = os.environ.get("BIND_ADDRESS") or "localhost"
     port = os.environ.get("ADMIN_PORT") or str(DEFAULT_ADMIN_PORT)
     try:
-        connection = http.client.HTTPConnection("localhost", int(port), timeout=TIMEOUT_SECONDS)
+        connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT_SECONDS)
         connection.request("GET", "/readyz")
         response = connection.getresponse()
         reason = response.read().decode(errors="replace").strip()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
-import os
 import signal
 import socket
 from contextlib import AsyncExitStack, suppress
@@ -42,7 +42,8 @@ def bind(address: str, port: int, *, variable: str) -> socket.socket:
     """A listening socket; on all addresses, IPv6 and IPv4, where `address` is empty.
 
     Raises:
-        ConfigurationError: the port is taken or may not be used; the message names `variable`.
+        ConfigurationError: the port is taken or not allowed to us, or the address is not of this host; the message
+            names the variable to set, which is `variable` for the port.
     """
     try:
         if address:
@@ -52,10 +53,11 @@ def bind(address: str, port: int, *, variable: str) -> socket.socket:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
         return socket.create_server(("", port), backlog=2048)
     except OSError as error:
-        where = f"{address or '*'}:{port}"
-        raise ConfigurationError(
-            f"{where} cannot be listened on ({os.strerror(error.errno or 0)}); set {variable} to a free port"
-        ) from None
+        remedy = f"{variable} to a free port"
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            remedy = "BIND_ADDRESS to an address of this host"
+        reason, _, _ = str(error.strerror).partition(" (while")
+        raise ConfigurationError(f"{address or '*'}:{port} cannot be listened on ({reason}); set {remedy}") from None
 
 
 async def serve_until_told(

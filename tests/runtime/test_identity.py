@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent_runtime.api_keys import ApiKeys
 from dev.process import wait_until
 from tests.runtime.runtime_process import KEY, OTHER_KEY, runtime_process
 
@@ -62,6 +63,15 @@ def test_keys_are_renewed_as_the_kubelet_does_it_without_a_restart(tmp_path: Pat
         _publish(keys, "3", {"demo": "new-test-key\n"})
         wait_until(lambda: runtime.chat(key="old-test-key").status_code == 401, deadline=RENEWAL_SECONDS)
         assert runtime.chat(key="new-test-key").status_code == 200
+
+
+async def test_a_key_may_have_any_letters(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("schlüssel-zum-test")
+
+    # As servers hand headers to applications: one letter per byte.
+    presented = "schlüssel-zum-test".encode().decode("latin-1")
+
+    assert await ApiKeys(tmp_path).principal_of(presented) == "demo"
 
 
 def test_a_conversation_outlives_the_key_that_began_it(tmp_path: Path) -> None:

@@ -98,7 +98,15 @@ def test_a_configuration_that_is_not_json_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "config.json")
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read (No such file"), (" \n", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read (No such file"),
+        (" \n", "is empty"),
+        ("test-key\nanother", "is no key: it has spaces, line breaks"),
+        ("schlüssel", "is no key: it has spaces, line breaks"),
+    ],
+)
 def test_a_model_without_its_key_is_refused(tmp_path: Path, content: str | None, reason: str) -> None:
     credentials = tmp_path / "provider-key"
     if content is not None:
@@ -128,6 +136,15 @@ def test_a_taken_port_is_named(tmp_path: Path, variable: str) -> None:
         sentence = refusal(write_config(tmp_path), **{variable: port})
 
     assert sentence == f"127.0.0.1:{port} cannot be listened on (Address already in use); set {variable} to a free port"
+
+
+def test_an_address_of_another_host_is_named(tmp_path: Path) -> None:
+    sentence = refusal(write_config(tmp_path), BIND_ADDRESS="192.0.2.1")
+
+    assert sentence == (
+        "192.0.2.1:0 cannot be listened on (Cannot assign requested address); "
+        "set BIND_ADDRESS to an address of this host"
+    )
 
 
 def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -217,18 +234,18 @@ def test_admin_paths_are_not_on_the_port_of_callers(echo_runtime: RuntimeProcess
 
 
 def test_the_health_check_of_the_image_follows_readiness(tmp_path: Path) -> None:
-    def check(port: int) -> int:
+    def check(port: int, address: str) -> int:
         return subprocess.run(
             [sys.executable, "-m", "agent_runtime", "healthcheck"],
-            env=environment(tmp_path, ADMIN_PORT=str(port)),
+            env=environment(tmp_path, ADMIN_PORT=str(port), BIND_ADDRESS=address),
             capture_output=True,
             timeout=60,
             check=False,
         ).returncode
 
-    with runtime_process(tmp_path) as runtime:
-        assert check(runtime.admin_port) == 0
-    assert check(runtime.admin_port) == 1
+    with runtime_process(tmp_path, env={"BIND_ADDRESS": "127.0.0.2"}) as runtime:
+        assert check(runtime.admin_port, "127.0.0.2") == 0
+    assert check(runtime.admin_port, "127.0.0.2") == 1
 
 
 def test_the_health_check_loads_nothing_but_the_standard_library() -> None:

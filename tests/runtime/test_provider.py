@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from agent_runtime.agent.model import ModelCallError
+from agent_runtime.api.errors import UPSTREAM_INTERRUPTED
 from dev.process import wait_until
 from tests.runtime.runtime_process import KEY, PROVIDER_KEY, anthropic_model, runtime_process
 
@@ -154,6 +157,40 @@ def test_a_renewed_key_is_used_without_a_restart(tmp_path: Path, provider: FakeM
 
         credentials.write_text("wrong-test-key")
         wait_until(lambda: runtime.chat().json().get("code") == "upstream_unauthorized", deadline=10)
+
+
+def test_a_renewed_key_serves_all_who_were_refused_with_the_old_one(tmp_path: Path, provider: FakeMessagesApi) -> None:
+    credentials = tmp_path / "provider-key"
+    credentials.write_text("old-test-key")
+    model = anthropic_model("main", provider.base_url, credentials, retries=0)
+
+    with runtime_process(tmp_path, models=[model]) as runtime, ThreadPoolExecutor() as callers:
+        assert runtime.chat().status_code == 200
+        # Both are asked with the old key, and refused when the new one is there.
+        provider.script({"valid_key": "new-test-key", "headers_delay": 1, "times": 2}, {"times": "always"})
+        answers = [callers.submit(runtime.chat) for _ in range(2)]
+        wait_until(lambda: len(provider.requests()) == 3, deadline=10, describe=provider.requests)
+        credentials.write_text("new-test-key")
+
+        assert [answer.result().status_code for answer in answers] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[]",
+        b'{"type": "error", "error": "overloaded"}',
+        b'{"type": "message_delta", "delta": {}, "usage": null}',
+        b'{"type": "content_block_delta", "delta": null}',
+    ],
+)
+def test_an_event_of_another_form_is_a_failure_of_the_provider(data: bytes) -> None:
+    from agent_runtime.agent.providers.anthropic import _Answer
+
+    with pytest.raises(ModelCallError) as caught:
+        list(_Answer().read(b"data: " + data + b"\n"))
+
+    assert caught.value.kind is UPSTREAM_INTERRUPTED
 
 
 def test_no_key_and_no_prompt_is_ever_logged(provided: Provided) -> None:

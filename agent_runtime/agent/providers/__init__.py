@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers.echo import EchoProvider
+from agent_runtime.credentials import read_key
 from agent_runtime.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,18 +23,20 @@ def check_credentials(config: RuntimeConfig) -> None:
     """See whether each model has its credentials, before anything slow is done.
 
     Raises:
-        ConfigurationError: a file is missing or empty: an agent on that model could never answer.
+        ConfigurationError: a file is missing or holds no key: an agent on that model could never answer.
     """
     for model in config.models:
         if model.anthropic is None:
             continue
         path = Path(model.anthropic.credentials_file)
         try:
-            if path.read_text(encoding="utf-8").strip():
-                continue
-            reason = "is empty"
+            read_key(path)
         except OSError as error:
             reason = f"cannot be read ({error.strerror})"
+        except ValueError as error:
+            reason = str(error)
+        else:
+            continue
         raise ConfigurationError(
             f"models[{model.name}].anthropic.credentials_file: {path} {reason}; "
             "put the API key into the Secret that is mounted there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,20 +58,20 @@ class AnthropicProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask once, and once more where the key was refused and has been renewed in the meantime."""
-        self._client.api_key = await self._credentials.current()
+        key = await self._credentials.current()
         for again in (False, True):
             try:
-                async with aclosing(self._stream(request)) as events:
+                async with aclosing(self._stream(request, key)) as events:
                     async for event in events:
                         yield event
             except anthropic.AuthenticationError:
                 renewed = await self._credentials.reread()
-                if again or renewed == self._client.api_key:
+                if again or renewed == key:
                     raise ModelCallError(
                         UPSTREAM_UNAUTHORIZED, "The provider refused the key in the Secret of this model."
                     ) from None
                 _log.info("credentials renewed", model=self._model)
-                self._client.api_key = renewed
+                key = renewed
             else:
                 return
 
@@ -78,7 +79,7 @@ class AnthropicProvider:
         """Close the connections."""
         await self._client.close()
 
-    async def _stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+    async def _stream(self, request: ModelRequest, key: str) -> AsyncGenerator[ModelEvent, None]:
         try:
             async with self._client.messages.with_streaming_response.create(
                 model=self._model,
@@ -87,6 +88,7 @@ class AnthropicProvider:
                 messages=[_param(message) for message in request.messages],
                 cache_control={"type": "ephemeral"},
                 stream=True,
+                extra_headers={"X-Api-Key": key},
             ) as response:
                 answer = _Answer()
                 async for chunk in response.iter_bytes():
@@ -138,7 +140,7 @@ class _Answer:
             if line.startswith(b"data:"):
                 try:
                     event = self._understand(orjson.loads(line[len(b"data:") :]))
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     _log.warning("provider sent what is not an answer", reason=type(error).__name__)
                     raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider sent what is not an answer.") from None
                 if event is not None:
@@ -200,9 +202,10 @@ def _from_event(error: dict[str, Any]) -> ModelCallError:
 
 def _seconds(header: str | None) -> float | None:
     try:
-        return float(header) if header is not None else None
-    except ValueError:  # a date: our own pause will do
+        seconds = float(header or "")
+    except ValueError:  # none, or a date: our own pause will do
         return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def _cause(error: Exception) -> str:
