@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -21,7 +22,7 @@ from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.controller import Controller
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, POD, SECRET, ServiceKey
-from agentservice_operator.engine.ports import KubernetesError, NotLeader
+from agentservice_operator.engine.ports import Forbidden, KubernetesError, NotLeader
 from agentservice_operator.engine.queue import Priority, WorkQueue
 from agentservice_operator.engine.reconcile import Reconciler
 from agentservice_operator.engine.references import References
@@ -42,12 +43,15 @@ log = structlog.get_logger(__name__)
 USER_AGENT = "agentservice-operator"
 GAUGES_EVERY_SECONDS = 15.0
 DEFINITION_EVERY_SECONDS = 2.0
+LEFT_OUT_EVERY_SECONDS = 15.0
 
 
 class Operator:
     """Everything between kopf's start and its end."""
 
-    def __init__(self, settings: Settings, api_client: ApiClient, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, namespaces: Sequence[str], api_client: ApiClient, metrics: Metrics, health: Health
+    ) -> None:
         self._metrics = metrics
         self._health = health
         self._queue: WorkQueue[ServiceKey] = WorkQueue(metrics.queue)
@@ -59,19 +63,19 @@ class Operator:
         # A pod outlives its containers: a restarted one must not take its predecessor's lease for its own.
         identity = f"{settings.identity}_{secrets.token_hex(4)}"
         self._elector = LeaderElector(client, settings.namespace, settings.lease_name, identity)
-        namespaces = settings.watch_namespaces or None
+        scope = namespaces or None
         watched = [kind for kind in CHILDREN if kind is not SECRET]
         self._caches = Caches(watched, self._wake)
         references = References(client, self._wake)
         self._reflectors = [
             # kopf emits no deletion for what vanished while it did not watch: this list does.
-            Reflector(client, AGENT_SERVICE, namespaces, self._caches.services, watch=False),
+            Reflector(client, AGENT_SERVICE, scope, self._caches.services, watch=False),
             *(
-                Reflector(client, kind, namespaces, self._caches.children[kind], label_selector=MANAGED_SELECTOR)
+                Reflector(client, kind, scope, self._caches.children[kind], label_selector=MANAGED_SELECTOR)
                 for kind in watched
             ),
-            Reflector(client, POD, namespaces, self._caches.pods, label_selector=MANAGED_SELECTOR),
-            Reflector(client, CONFIG_MAP, namespaces, references, metadata_only=True),
+            Reflector(client, POD, scope, self._caches.pods, label_selector=MANAGED_SELECTOR),
+            Reflector(client, CONFIG_MAP, scope, references, metadata_only=True),
         ]
         for kind, same in groupby(sorted(self._reflectors, key=_kind), key=_kind):
             metrics.watch_reflector(kind, partial(_silence, list(same)))
@@ -90,21 +94,16 @@ class Operator:
         """Whether the process ends because it cannot go on, not because it was told to."""
         return self._work is not None and self._work.done() and not self._work.cancelled()
 
-    async def wait_for_definition(self) -> None:
-        """Wait until the API server knows AgentServices: kopf looks for the kind only once."""
-        while True:
-            try:
-                if await available(self._client, [AGENT_SERVICE]):
-                    return
-                log.warning("the CustomResourceDefinition is not installed; waiting", kind=AGENT_SERVICE.plural)
-            except KubernetesError as error:
-                log.warning("the API server does not answer; waiting", error=str(error))
-            await asyncio.sleep(DEFINITION_EVERY_SECONDS)
-
     def handlers(self) -> Handlers:
         """What kopf calls."""
         services = self._caches.services
-        return Handlers(start=self._start, stop=self._stop, changed=services.put, deleted=services.remove)
+        return Handlers(
+            start=self._start,
+            stop=self._stop,
+            listed=services.put_listed,
+            changed=services.put,
+            deleted=services.remove,
+        )
 
     async def _start(self) -> None:
         self._health.ready_when(lambda: all(reflector.synced.is_set() for reflector in self._reflectors))
@@ -188,18 +187,73 @@ async def run(settings: Settings) -> bool:
     heartbeat = asyncio.create_task(health.heartbeat(), name="heartbeat")
     api_client = await connect(user_agent=USER_AGENT)
     try:
-        operator = Operator(settings, api_client, metrics, health)
-        await operator.wait_for_definition()
+        reader = KubeClient(api_client, on_request=metrics.requested)
+        await _wait_for_definition(reader)
+        namespaces = await _readable(reader, settings.watch_namespaces)
+        operator = Operator(settings, namespaces, api_client, metrics, health)
+        left_out = frozenset(settings.watch_namespaces) - frozenset(namespaces)
+        retry = asyncio.create_task(_end_when_readable(reader, left_out, operator.stopping), name="left out")
         try:
-            await serve(operator.handlers(), namespaces=settings.watch_namespaces, stop=operator.stopping)
+            await serve(operator.handlers(), namespaces=namespaces, stop=operator.stopping)
         except Exception:  # whatever ended the watch of AgentServices: a new process starts afresh
             log.exception("kopf ended; the process ends")
             return False
+        finally:
+            retry.cancel()
         return not operator.failed
     finally:
         await api_client.close()  # type: ignore[no-untyped-call]  # not typed
         heartbeat.cancel()
         telemetry.stop()
+
+
+async def _wait_for_definition(client: KubeClient) -> None:
+    """Wait until the API server knows AgentServices: kopf looks for the kind only once."""
+    while True:
+        try:
+            if await available(client, [AGENT_SERVICE]):
+                return
+            log.warning("the CustomResourceDefinition is not installed; waiting", kind=AGENT_SERVICE.plural)
+        except KubernetesError as error:
+            log.warning("the API server does not answer; waiting", error=str(error))
+        await asyncio.sleep(DEFINITION_EVERY_SECONDS)
+
+
+async def _readable(client: KubeClient, namespaces: Sequence[str]) -> tuple[str, ...]:
+    """Those of the namespaces that may be read, at least one where any is named.
+
+    A namespace that is gone, and its Role with it, must not keep the operator from the others: kopf ends the process
+    when a watch is refused for a minute, and the next process comes by here.
+    """
+    while True:
+        found = tuple([namespace for namespace in namespaces if await _may_list(client, namespace)])
+        for namespace in sorted(set(namespaces) - set(found)):
+            log.error("namespace is left out: no Role lets the operator list AgentServices there", namespace=namespace)
+        if found or not namespaces:
+            return found
+        await asyncio.sleep(LEFT_OUT_EVERY_SECONDS)
+
+
+async def _end_when_readable(client: KubeClient, namespaces: Iterable[str], stopping: asyncio.Event) -> None:
+    """End the process, to be started again, as soon as a namespace that was left out may be read."""
+    while waiting := sorted(namespaces):
+        await asyncio.sleep(LEFT_OUT_EVERY_SECONDS)
+        for namespace in waiting:
+            if await _may_list(client, namespace):
+                log.warning("namespace may be read now; the process ends to start with it", namespace=namespace)
+                stopping.set()
+                return
+
+
+async def _may_list(client: KubeClient, namespace: str) -> bool:
+    try:
+        async for _ in client.pages(AGENT_SERVICE, namespace):
+            return True
+    except Forbidden:
+        return False
+    except KubernetesError:
+        return True  # nothing speaks against it; the watch has retries of its own
+    return True
 
 
 def main() -> None:

@@ -56,6 +56,33 @@ def test_an_operator_waits_for_its_definition_and_then_serves_every_namespace(ba
         operator.close()
 
 
+def test_a_namespace_without_a_role_keeps_nobody_from_the_others_and_joins_when_it_has_one(
+    bare: Cluster, tmp_path: Path
+) -> None:
+    install_definitions(bare)
+    for name in ("team-a", "team-b"):
+        bare.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    operator = OperatorProcess(bare, "team-a", "team-a", ("team-a", "team-b"), tmp_path)
+    try:
+        operator.start().stop()
+        binding = bare.kubectl("get", "rolebindings", "--namespace=team-b", "--output=yaml")
+        bare.kubectl("delete", "rolebindings", "--namespace=team-b", "--all")
+
+        operator.start()
+        AgentServices(bare, "team-a").apply()
+        AgentServices(bare, "team-a").wait_ready()
+        assert "namespace is left out" in operator.child.log.read_text()
+
+        bare.kubectl("apply", "--filename=-", input=binding)
+        wait_until(lambda: operator.child.exit_code == 0, deadline=START_DEADLINE, describe=operator.log_here)
+
+        operator.start()
+        AgentServices(bare, "team-b").apply()
+        AgentServices(bare, "team-b").wait_ready()
+    finally:
+        operator.close()
+
+
 def test_a_spec_that_slipped_past_the_api_server_is_stalled_until_it_is_mended(bare: Cluster, tmp_path: Path) -> None:
     install_definitions(bare)
     forget_rules(bare)
