@@ -28,6 +28,7 @@ class Handlers:
 
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
+    listed: Callable[[Object], None]
     changed: Callable[[Object], None]
     deleted: Callable[[Object], None]
 
@@ -64,7 +65,7 @@ def _registry(handlers: Handlers) -> kopf.OperatorRegistry:
 
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
         # Into cache and queue, nothing else: an error here would be logged and never retried.
-        take = handlers.deleted if event["type"] == "DELETED" else handlers.changed
+        take = {None: handlers.listed, "DELETED": handlers.deleted}.get(event["type"], handlers.changed)
         take(dict(event["object"]))
 
     kopf.on.startup(registry=registry)(on_startup)

@@ -188,48 +188,55 @@ class Cache(Generic[T]):
         listed = set()
         for item in objects:
             listed.add((item["metadata"]["namespace"], item["metadata"]["name"]))
-            self._put(item, priority)
+            self._put(self._project(item), priority)
         for key, entry in list(self._entries.items()):
             if key in listed or (namespace is not None and key[0] != namespace):
                 continue
             if int(entry.resource_version) <= int(resource_version):
-                self._drop(key)
+                self._bury(key, int(resource_version))
                 self._wake(entry.service, Priority.CHANGE)
         self._filled.add(namespace)
 
     def put(self, item: Object) -> None:
         """Take over an event."""
-        self._put(item, Priority.CHANGE)
+        self._put(self._project(item), Priority.CHANGE)
+
+    def put_listed(self, item: Object) -> None:
+        """Take over an item of somebody else's list: live changes go first."""
+        self._put(self._project(item), Priority.STARTUP)
 
     def put_own(self, item: Object) -> T:
-        """Take over the answer to a write of ours: it wakes nobody, and neither will the watch's echo of it."""
-        return self._put(item, None)
+        """Take over the answer to a write of ours: it wakes nobody, and neither will the watch's echo of it.
+
+        Returns:
+            The answer as it would be remembered, also where something newer is known already.
+        """
+        entry = self._project(item)
+        self._put(entry, None)
+        return entry
 
     def remove(self, item: Object) -> None:
         """Take over a deletion, unless the entry is newer (deleted and made again)."""
         key = (item["metadata"]["namespace"], item["metadata"]["name"])
         version = int(item["metadata"]["resourceVersion"])
-        self._gone[key] = max(version, self._gone.pop(key, 0))
-        if len(self._gone) > REMEMBERED_DELETIONS:
-            del self._gone[next(iter(self._gone))]
         entry = self._entries.get(key)
-        if entry is None or int(entry.resource_version) > version:
+        if entry is not None and int(entry.resource_version) > version:
             return
-        self._drop(key)
-        self._wake(entry.service, Priority.CHANGE)
+        self._bury(key, version)
+        if entry is not None:
+            self._wake(entry.service, Priority.CHANGE)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop an entry that a live read showed to be gone."""
         self._drop((namespace, name))
 
-    def _put(self, item: Object, priority: Priority | None) -> T:
-        entry = self._project(item)
+    def _put(self, entry: T, priority: Priority | None) -> None:
         key = (entry.namespace, entry.name)
         known = self._entries.get(key)
         if known is not None and int(known.resource_version) >= int(entry.resource_version):
-            return known
+            return
         if int(entry.resource_version) <= self._gone.get(key, 0):
-            return entry
+            return
         self._drop(key)
         self._entries[key] = entry
         self._by_service[entry.service].add(key)
@@ -237,7 +244,12 @@ class Cache(Generic[T]):
             self._wake(entry.service, priority)
             if known is not None and known.service != entry.service:
                 self._wake(known.service, priority)
-        return entry
+
+    def _bury(self, key: tuple[str, str], version: int) -> None:
+        self._drop(key)
+        self._gone[key] = max(version, self._gone.pop(key, 0))
+        if len(self._gone) > REMEMBERED_DELETIONS:
+            del self._gone[next(iter(self._gone))]
 
     def _drop(self, key: tuple[str, str]) -> None:
         entry = self._entries.pop(key, None)

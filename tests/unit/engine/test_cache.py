@@ -275,3 +275,27 @@ def test_after_a_list_the_cache_equals_the_cluster_whatever_was_missed(
 
 def owner_of(item: Object) -> ServiceKey:
     return ServiceKey(NAMESPACE, item["metadata"]["labels"]["agentservice.dev/service"])
+
+
+def test_the_answer_to_an_own_write_is_what_was_answered(config_maps: Cache[Child]) -> None:
+    """Not what overtook it: somebody else's edit must not pass for what came of our intent."""
+    config_maps.put(config_map(version=30, uid="edited"))
+
+    assert config_maps.put_own(config_map(version=20, uid="answered")).uid == "answered"
+    assert version_of(config_maps) == "30"
+
+
+def test_the_answer_to_a_write_that_a_list_overtook_does_not_bring_the_child_back(config_maps: Cache[Child]) -> None:
+    config_maps.put(config_map(version=10))
+    config_maps.replace([], "20", None)
+
+    config_maps.put_own(config_map(version=15))
+
+    assert version_of(config_maps) is None
+
+
+def test_somebody_elses_list_goes_after_live_changes(services: Cache[Service], woken: Woken) -> None:
+    services.put_listed(agent_service(version=10))
+    services.put(agent_service(version=11, generation=2))
+
+    assert woken == [(HELLO, Priority.STARTUP), (HELLO, Priority.CHANGE)]
