@@ -13,11 +13,12 @@ import structlog
 
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, REPLICA_SET_SELECTOR, SERVICE_LABEL
-from agentservice_operator.engine.cache import Cache, Caches, Child, Service, controller_uid
+from agentservice_operator.engine.cache import Cache, Caches, Child, Service, child_projection, controller_uid
 from agentservice_operator.engine.kinds import (
     AGENT_SERVICE,
     CONFIG_MAP,
     DEPLOYMENT,
+    KIND_BY_NAME,
     REPLICA_SET,
     SECRET,
     Kind,
@@ -27,6 +28,7 @@ from agentservice_operator.engine.ownership import digest
 from agentservice_operator.engine.ports import (
     FIELD_MANAGER,
     REPLICAS_FIELD_MANAGER,
+    Conflict,
     Kubernetes,
     Object,
 )
@@ -42,6 +44,8 @@ KEYS_BELIEVED_SECONDS = 20.0
 API_KEY_PREFIX = "asv_"
 """Makes a leaked key recognisable to secret scanners."""
 DEFAULT_CLIENT = "default"
+REPLICAS_BY_DEFAULT = 1
+"""What the API server makes of a Deployment without a count."""
 
 
 class Blocked(Exception):  # noqa: N818 - a state of the cluster, not an error of ours
@@ -58,12 +62,14 @@ class OwnerGone(Exception):  # noqa: N818 - a state of the cluster, not an error
 
 @dataclass(slots=True)
 class Memory:
-    """What is remembered of one AgentService between reconciles; losing it costs reads, never correctness."""
+    """What is remembered of one AgentService between reconciles; losing it costs requests, never correctness."""
 
+    uid: str
+    """Of the AgentService: one of the same name that comes after it begins afresh."""
     replicas: int | None = None
     """The Deployment's last live replica count."""
-    equivalent: dict[str, str] = field(default_factory=dict)
-    """By digest of an applied intent: the digest that the server made of it, where it stores values in another form."""
+    equivalent: dict[tuple[Kind, str], tuple[str, str]] = field(default_factory=dict)
+    """Where the server stores a child's values in another form: digests of the intent and of what came of it."""
     keys_seen: tuple[str, float] | None = None
     """Digest of the key Secret's intent, and when the live one was last seen to be so."""
     trouble: Trouble | None = None
@@ -107,27 +113,26 @@ class Children:
         child = cache.get(owner.namespace, name)
         if child is not None and child.controller_uid == owner.uid and not child.deleting:
             wanted = digest(intent)
-            if child.intent_digest in (wanted, memory.equivalent.get(wanted)):
+            if child.intent_digest == wanted or memory.equivalent.get((kind, name)) == (wanted, child.intent_digest):
                 self._metrics.applied(kind.kind, "skipped")
                 return
-            if kind is DEPLOYMENT:
-                await self._keep_replicas(child, intent, policy)
-            await self._apply(kind, intent, memory)
+            try:
+                await self._change(child, intent, memory, policy)
+            except Conflict:
+                # Gone, or another object by now: the next look must not trust the cache again.
+                cache.forget(owner.namespace, name)
+                raise
             return
 
         # A label-selected cache that misses an object does not prove that there is none.
-        live = await self._kubernetes.get_metadata(kind, owner.namespace, name)
+        live = await self._kubernetes.get(kind, owner.namespace, name)
         if live is not None:
-            precondition = _adoptable(owner, kind, live)
-            if precondition:
-                intent = {**intent, "metadata": {**intent["metadata"], **precondition}}
-            await self._apply(kind, intent, memory)
+            adopted = _require_ours(owner, kind, live)
+            await self._change(child_projection(kind)(live), intent, memory, policy, unchanged=adopted)
             return
         cache.forget(owner.namespace, name)
         await self._require_owner(owner)
-        created = await self._apply(kind, intent, memory)
-        if kind is DEPLOYMENT and "replicas" not in intent["spec"]:
-            await self._restore_replicas(created, owner, memory, policy)
+        await self._create(owner, kind, intent, memory, policy)
 
     async def ensure_api_keys(self, owner: Service, intent: Object, memory: Memory) -> None:
         """Create the Secret with a fresh key where there is none; else keep only its metadata as declared.
@@ -148,7 +153,7 @@ class Children:
             await self._require_owner(owner)
             await self._create_keys(intent)
         else:
-            _adoptable(owner, SECRET, live)
+            _require_ours(owner, SECRET, live)
             await self._mend_metadata(intent, live)
         memory.keys_seen = (wanted, self._clock())
 
@@ -164,7 +169,8 @@ class Children:
             self._metrics.applied(SECRET.kind, "skipped")
             return
         meta = live["metadata"]
-        patch = {"metadata": {"uid": meta["uid"], **changes}}
+        # The list of owners is replaced as a whole: it must be the one that was read.
+        patch = {"metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], **changes}}
         await self._kubernetes.patch_metadata(SECRET, meta["namespace"], meta["name"], patch, manager=FIELD_MANAGER)
         self._metrics.applied(SECRET.kind, "applied")
 
@@ -200,12 +206,35 @@ class Children:
         self._caches.children[kind].forget(child.namespace, child.name)
         self._metrics.applied(kind.kind, "deleted")
 
+    async def _change(
+        self, child: Child, intent: Object, memory: Memory, policy: ReplicasPolicy, *, unchanged: bool = False
+    ) -> None:
+        """Apply to the object that was looked at and to no other; with ``unchanged``, only if it still is as it was."""
+        kind = KIND_BY_NAME[intent["kind"]]
+        facts = child.facts
+        if isinstance(facts, DeploymentFacts) and child.owns_replicas and "replicas" not in intent["spec"]:
+            child = await self._hand_over_replicas(child, policy.clamp(facts.wanted_replicas), unchanged=unchanged)
+        await self._apply(kind, _to(child, intent, unchanged=unchanged), memory)
+
+    async def _create(self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
+        """Make a child; a Deployment whose count nobody states comes back with as many pods as it had."""
+        if kind is DEPLOYMENT and "replicas" not in intent["spec"]:
+            last = memory.replicas if memory.replicas is not None else owner.status.get("replicas") or 1
+            count = policy.clamp(last)
+            if count != REPLICAS_BY_DEFAULT:
+                # Stated at first and handed over afterwards: wherever this is cut off, the count is not lost.
+                stated = {**intent, "spec": {**intent["spec"], "replicas": count}}
+                child = await self._apply(kind, stated, memory)
+                await self._change(child, intent, memory, policy)
+                return
+        await self._apply(kind, intent, memory)
+
     async def _apply(self, kind: Kind, intent: Object, memory: Memory) -> Child:
         live = await self._kubernetes.apply(kind, intent, manager=FIELD_MANAGER)
         child = self._caches.children[kind].put_own(live)
         wanted = digest(intent)
         if child.intent_digest != wanted:
-            memory.equivalent[wanted] = child.intent_digest
+            memory.equivalent[kind, child.name] = (wanted, child.intent_digest)
         self._metrics.applied(kind.kind, "applied")
         return child
 
@@ -215,39 +244,40 @@ class Children:
         if live is None or live["metadata"]["uid"] != owner.uid or "deletionTimestamp" in live["metadata"]:
             raise OwnerGone
 
-    async def _keep_replicas(self, child: Child, intent: Object, policy: ReplicasPolicy) -> None:
+    async def _hand_over_replicas(self, child: Child, count: int, *, unchanged: bool) -> Child:
         """Before the count is dropped from our intent, another manager takes it: the server would reset it to 1."""
-        if "replicas" in intent["spec"] or not child.owns_replicas or not isinstance(child.facts, DeploymentFacts):
-            return
-        await self._hand_over(child, policy.clamp(child.facts.wanted_replicas))
-
-    async def _restore_replicas(self, created: Child, owner: Service, memory: Memory, policy: ReplicasPolicy) -> None:
-        """A Deployment that is made again comes back with as many pods as it had."""
-        last = memory.replicas if memory.replicas is not None else owner.status.get("replicas") or 1
-        count = policy.clamp(last)
-        if isinstance(created.facts, DeploymentFacts) and created.facts.wanted_replicas != count:
-            await self._hand_over(created, count)
-
-    async def _hand_over(self, child: Child, count: int) -> None:
         body: dict[str, Any] = {
             "apiVersion": DEPLOYMENT.api_version,
             "kind": DEPLOYMENT.kind,
-            "metadata": {"name": child.name, "namespace": child.namespace, "uid": child.uid},
+            "metadata": {"name": child.name, "namespace": child.namespace},
             "spec": {"replicas": count},
         }
-        live = await self._kubernetes.apply(DEPLOYMENT, body, manager=REPLICAS_FIELD_MANAGER)
-        self._caches.children[DEPLOYMENT].put_own(live)
+        live = await self._kubernetes.apply(
+            DEPLOYMENT, _to(child, body, unchanged=unchanged), manager=REPLICAS_FIELD_MANAGER
+        )
+        return self._caches.children[DEPLOYMENT].put_own(live)
 
 
-def _adoptable(owner: Service, kind: Kind, live: Object) -> dict[str, str]:
-    """Decide about an object that holds a child's name; returns preconditions for the apply that takes it.
+def _to(child: Child, intent: Object, *, unchanged: bool) -> Object:
+    """The intent with preconditions: without a uid, an apply would make an object anew that was deleted meanwhile."""
+    precondition = {"uid": child.uid}
+    if unchanged:
+        precondition["resourceVersion"] = child.resource_version
+    return {**intent, "metadata": {**intent["metadata"], **precondition}}
+
+
+def _require_ours(owner: Service, kind: Kind, live: Object) -> bool:
+    """Decide about an object that holds a child's name; says whether it is to be adopted.
 
     Adopted is what carries our labels and has no controller (``--cascade=orphan``, a restored backup).
+
+    Raises:
+        Blocked: It is somebody else's, or on its way out.
     """
     meta = live["metadata"]
     controller = controller_uid(live)
     if controller == owner.uid and "deletionTimestamp" not in meta:
-        return {}
+        return False
     labels = meta.get("labels") or {}
     ours = labels.get(MANAGED_BY_LABEL) == MANAGED_BY and labels.get(SERVICE_LABEL) == owner.name
     of_an_earlier_owner = ours and any(
@@ -260,7 +290,7 @@ def _adoptable(owner: Service, kind: Kind, live: Object) -> dict[str, str]:
         message = f"Waiting until the earlier {kind.kind} {meta['name']} is deleted."
         raise Blocked(Problem(Reason.WAITING_FOR_DELETION, message))
     if ours and controller is None:
-        return {"resourceVersion": meta["resourceVersion"]}
+        return True
     message = (
         f"A {kind.kind} named {meta['name']} exists and does not belong to this AgentService;"
         " it was left as it is. Delete or rename it, or rename the AgentService."

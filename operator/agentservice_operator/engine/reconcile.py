@@ -16,6 +16,7 @@ from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.builders.deployment import revision as revision_of
 from agentservice_operator.engine.cache import Caches, Service
 from agentservice_operator.engine.children import Blocked, Children, Memory, OwnerGone, ReplicasPolicy
 from agentservice_operator.engine.kinds import (
@@ -32,8 +33,8 @@ from agentservice_operator.engine.kinds import (
 from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Rejected
 from agentservice_operator.engine.references import References, Resolved
 from agentservice_operator.engine.report import Reporter
-from agentservice_operator.status.compute import Paused, Situation, compute
-from agentservice_operator.status.observed import REVISION_ANNOTATION, AutoscalerFacts, DeploymentFacts
+from agentservice_operator.status.compute import Paused, Situation, compute, is_ready
+from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
 from agentservice_operator.status.problems import Problem
 
 log = structlog.get_logger(__name__)
@@ -99,8 +100,7 @@ class Reconciler:
             return Result()
         if service.deleting:
             return Result()
-        memory = self._memories.setdefault(key, Memory())
-        self._remember(service, memory)
+        memory = self._memory(service)
         try:
             spec = parse(service.raw)
         except InvalidSpec as error:
@@ -124,7 +124,10 @@ class Reconciler:
         self._references.forget(key)
         self._reporter.forget(key)
 
-    def _remember(self, service: Service, memory: Memory) -> None:
+    def _memory(self, service: Service) -> Memory:
+        memory = self._memories.get(service.service)
+        if memory is None or memory.uid != service.uid:
+            memory = self._memories[service.service] = Memory(service.uid)
         deployment = self._caches.children[DEPLOYMENT].get(service.namespace, service.name)
         if (
             deployment is not None
@@ -132,14 +135,16 @@ class Reconciler:
             and deployment.controller_uid == service.uid
         ):
             memory.replicas = deployment.facts.wanted_replicas
+        return memory
 
     async def _apply(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
         resolved = await self._references.resolve(spec)
         desired = build(spec, BuildContext(self._runtime_image, resolved.values))
         keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
-        revision = next(_revision(intent) for intent in desired if intent["kind"] == DEPLOYMENT.kind)
-        policy = _replicas_policy(spec)
         problems = list(resolved.problems)
+        # Without the values that it refers to, what was built is not what will be rolled out.
+        revision = None if problems else next(revision_of(each) for each in desired if each["kind"] == DEPLOYMENT.kind)
+        policy = _replicas_policy(spec)
         for wave, intents in groupby(desired, key=lambda intent: CHILDREN[KIND_BY_NAME[intent["kind"]]]):
             if wave is Wave.WORKLOAD:
                 await self._children.prune(service, keep)
@@ -149,12 +154,14 @@ class Reconciler:
             problem, failure = await self._apply_wave(service, ready, memory, policy)
             if problem is not None:
                 problems.insert(0, problem)
+            elif failure is not None and self._matters(service, ready):
+                problems.append(_unfinished(failure))
             if failure is not None or problem is not None:
                 return _Applied(tuple(problems), revision, resolved, failure)
         if not problems:
             config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
             await self._children.prune_config_maps(service, config_map, spec.spec.runtime.revision_history_limit)
-        return _Applied(tuple(problems), None if problems else revision, resolved)
+        return _Applied(tuple(problems), revision, resolved)
 
     async def _apply_wave(
         self, service: Service, intents: Iterable[Object], memory: Memory, policy: ReplicasPolicy
@@ -187,6 +194,16 @@ class Reconciler:
                 case _:
                     raise outcome
         return problem, failure
+
+    def _matters(self, service: Service, intents: Iterable[Object]) -> bool:
+        """Whether a failure means that the spec is not served; a moment without an answer says nothing about agents."""
+        if not is_ready(service.status, service.generation):
+            return True
+        kinds = ((KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in intents)
+        return any(
+            kind is not SECRET and self._caches.children[kind].get(service.namespace, name) is None
+            for kind, name in kinds
+        )
 
     async def _apply_one(self, service: Service, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
         kind = KIND_BY_NAME[intent["kind"]]
@@ -245,12 +262,14 @@ def _paused(service: Service, spec: AgentService) -> Paused | None:
     return None
 
 
+def _unfinished(failure: KubernetesError) -> Problem:
+    if isinstance(failure, Forbidden) and not failure.terminating:
+        return Problem(Reason.CHILD_REJECTED, f"The API server does not let the operator keep a child: {failure}")
+    return Problem(Reason.PROGRESSING, f"A child could not be written yet; it is tried again: {failure}")
+
+
 def _replicas_policy(spec: AgentService) -> ReplicasPolicy:
     autoscaling = spec.spec.autoscaling
     if autoscaling is None:
         return ReplicasPolicy(0, None)
     return ReplicasPolicy(autoscaling.min_replicas, autoscaling.max_replicas)
-
-
-def _revision(deployment: Object) -> str:
-    return str(deployment["spec"]["template"]["metadata"]["annotations"][REVISION_ANNOTATION])

@@ -114,6 +114,12 @@ def reason_of(status: Mapping[str, Any]) -> str:
     return str(_conditions_by_type(status).get(ConditionType.READY, {}).get("reason", "Unknown"))
 
 
+def is_ready(status: Mapping[str, Any], generation: int) -> bool:
+    """Whether a status says that this generation of the spec is Ready."""
+    ready = _conditions_by_type(status).get(ConditionType.READY, {})
+    return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+
+
 def _status(situation: Situation, ready: _Ready, generation: int, conditions: list[dict[str, Any]]) -> Status:
     deployment = situation.deployment
     status: Status = {
@@ -235,7 +241,7 @@ def _trouble(situation: Situation, ready: _Ready) -> Trouble | None:
     if known is None:  # this process has just started: what an earlier one reported still counts
         before = _conditions_by_type(situation.previous).get(ConditionType.RECONCILING, {})
         if (before.get("reason"), before.get("observedGeneration")) == (reason, generation):
-            since = datetime.strptime(before["lastTransitionTime"], _TIME).replace(tzinfo=UTC)
+            since = datetime.fromisoformat(before["lastTransitionTime"])
     return Trouble(reason, generation, since)
 
 

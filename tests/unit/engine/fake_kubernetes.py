@@ -19,8 +19,10 @@ class FakeKubernetes:
         self.calls: list[tuple[str, str, str]] = []
         """(verb, kind, name), in order."""
         self.written: list[Object] = []
+        self.written_by: list[tuple[str, Object]] = []
+        """Applies and creates with their field manager."""
         self.before_answer: Callable[[], None] = lambda: None
-        """Runs after an object was read and before the answer arrives."""
+        """Runs after an object was read or written and before the answer arrives."""
         self.refuses: Exception | None = None
         self._version = 1000
 
@@ -94,6 +96,7 @@ class FakeKubernetes:
 
     def _write(self, kind: Kind, intent: Object, manager: str, subresource: str) -> Object:
         self.written.append(intent)
+        self.written_by.append((manager, intent))
         self._version += 1
         meta = intent["metadata"]
         before = self.objects.get((kind.kind, meta["namespace"], meta["name"]), {"metadata": {}})
@@ -106,4 +109,6 @@ class FakeKubernetes:
             "resourceVersion": str(self._version),
             "managedFields": [{"manager": manager, "subresource": subresource, "operation": "Apply"}],
         }
-        return self.hold(kind, merged)
+        self.hold(kind, merged)
+        self.before_answer()
+        return merged

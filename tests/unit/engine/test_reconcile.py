@@ -1,0 +1,169 @@
+"""What a reconcile reports where not all could be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from agentservice_operator.engine.cache import Caches
+from agentservice_operator.engine.children import Children
+from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, SECRET, SERVICE, Kind
+from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, KubernetesError, Object
+from agentservice_operator.engine.reconcile import Reconciler
+from agentservice_operator.engine.references import References
+from agentservice_operator.engine.report import Reporter
+from agentservice_operator.telemetry import Metrics
+
+from tests.unit.engine.fake_kubernetes import FakeKubernetes
+from tests.unit.engine.objects import HELLO, NAMESPACE, Woken, agent_service
+
+NO_ANSWER = KubernetesError("apply Service team-a/hello: no answer: TimeoutError")
+
+
+class Picky(FakeKubernetes):
+    """Refuses the writes of one kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: tuple[Kind, Exception] | None = None
+
+    async def apply(self, kind: Kind, intent: Object, *, manager: str, force: bool = True) -> Object:
+        """Replace the object, unless it is of the refused kind."""
+        if self.refused is not None and self.refused[0] is kind:
+            raise self.refused[1]
+        return await super().apply(kind, intent, manager=manager, force=force)
+
+
+@dataclass
+class Bench:
+    """A reconciler of the AgentService hello on a fake API server."""
+
+    kubernetes: Picky = field(default_factory=Picky)
+
+    def __post_init__(self) -> None:
+        self.caches = Caches([kind for kind in CHILDREN if kind is not SECRET], Woken())
+        self.reconcile = Reconciler(
+            caches=self.caches,
+            children=Children(self.kubernetes, self.caches, Metrics()),
+            references=References(self.kubernetes, Woken()),
+            reporter=Reporter(self.kubernetes, self.caches),
+            runtime_image="runtime:1",
+        )
+        self.see(agent_service())
+
+    def see(self, service: Object) -> None:
+        """Make an AgentService exist and seen."""
+        self.caches.services.put(self.kubernetes.hold(AGENT_SERVICE, service))
+
+    def serve(self) -> None:
+        """What the Deployment controller does: one pod serves what the Deployment says."""
+        live = self.kubernetes.objects["Deployment", NAMESPACE, "hello"]
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+        version = str(int(live["metadata"]["resourceVersion"]) + 1000)
+        seen = {**live, "status": counts, "metadata": {**live["metadata"], "resourceVersion": version}}
+        self.caches.children[KIND["Deployment"]].put(self.kubernetes.hold(KIND["Deployment"], seen))
+
+    @property
+    def status(self) -> Object:
+        """What is reported."""
+        status: Object = self.kubernetes.objects["AgentService", NAMESPACE, "hello"]["status"]
+        return status
+
+    def condition(self, kind: str) -> Any:
+        """One condition, None where there is none."""
+        return next((entry for entry in self.status["conditions"] if entry["type"] == kind), None)
+
+
+KIND = {kind.kind: kind for kind in CHILDREN}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def ready(bench: Bench) -> None:
+    await bench.reconcile(HELLO)
+    bench.serve()
+    await bench.reconcile(HELLO)
+    assert bench.condition("Ready")["status"] == "True"
+
+
+async def test_a_child_that_cannot_be_written_keeps_a_new_spec_from_being_ready(bench: Bench) -> None:
+    """The pods serve, but not through what the Service should be."""
+    await ready(bench)
+    exposure = {"exposure": {"service": {"port": 8080}}}
+    bench.see(agent_service(9000, spec=exposure, status=bench.status, generation=2))
+    bench.kubernetes.refused = (SERVICE, NO_ANSWER)
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    condition = bench.condition("Ready")
+    assert (condition["status"], condition["reason"]) == ("False", "Progressing")
+    assert "no answer" in condition["message"]
+    assert bench.condition("Reconciling") is not None
+
+
+async def test_a_right_that_is_missing_is_named(bench: Bench) -> None:
+    bench.kubernetes.refused = (SERVICE, Forbidden('cannot patch resource "services"'))
+
+    with pytest.raises(Forbidden):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["reason"] == "ChildRejected"
+    assert 'cannot patch resource "services"' in bench.condition("Ready")["message"]
+
+
+async def test_a_lost_child_that_cannot_be_made_again_ends_ready(bench: Bench) -> None:
+    await ready(bench)
+    bench.kubernetes.lose(SERVICE, NAMESPACE, "hello")
+    bench.caches.children[SERVICE].forget(NAMESPACE, "hello")
+    bench.kubernetes.refused = (SERVICE, NO_ANSWER)
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["status"] == "False"
+
+
+async def test_a_moment_without_answer_does_not_end_ready(bench: Bench) -> None:
+    """The child is there as far as is known, and so are the pods."""
+    await ready(bench)
+    edited = {**bench.kubernetes.objects["Service", NAMESPACE, "hello"]}
+    record = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:type": {}}}
+    edited["metadata"] = {**edited["metadata"], "resourceVersion": "9000", "managedFields": [record]}
+    bench.caches.children[SERVICE].put({**edited, "type": "x"})
+    bench.kubernetes.refused = (SERVICE, NO_ANSWER)
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["status"] == "True"
+
+
+async def test_without_what_it_refers_to_no_revision_is_promised(bench: Bench) -> None:
+    prompt = {"configMapKeyRef": {"name": "prompts", "key": "assistant"}}
+    bench.see(agent_service(20, spec={"agents": [{"name": "assistant", "systemPromptFrom": prompt}]}))
+    bench.kubernetes.refused = (SERVICE, NO_ANSWER)
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["reason"] == "ReferenceNotFound"
+    assert "updateRevision" not in bench.status
+
+
+async def test_a_later_agent_service_of_the_name_inherits_no_count(bench: Bench) -> None:
+    await ready(bench)
+    bench.reconcile._memories[HELLO].replicas = 7
+    for kind in KIND.values():
+        bench.kubernetes.lose(kind, NAMESPACE, "hello")
+        if kind is not SECRET:
+            bench.caches.children[kind].forget(NAMESPACE, "hello")
+    bench.see(agent_service(9000, uid="u-2"))
+
+    await bench.reconcile(HELLO)
+
+    assert bench.reconcile._memories[HELLO].replicas != 7
