@@ -69,6 +69,9 @@ TIERS = (
     Tier("e2e", _engine, ("-m", "smoke"), required=os.geteuid() == 0),
 )
 
+WHOLE_E2E = ("-n", "3", "--dist", "worksteal")
+"""Arguments of the tier that `make test` runs only the smoke part of."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -104,7 +107,7 @@ def run(tier: Tier, *, whole: bool) -> Outcome:
     if obstacle is not None:
         print(f"left out: {obstacle}", flush=True)
         return Outcome(tier, 0.0, left_out=obstacle)
-    arguments = () if whole and tier.name == "e2e" else tier.arguments
+    arguments = WHOLE_E2E if whole and tier.name == "e2e" else tier.arguments
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", f"tests/{tier.name}", "-q", f"--junitxml={report}", *arguments]

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.controlplane.agent_services import AgentServices
+import pytest
+
+from dev.cluster import KubectlError
+from tests.controlplane.agent_services import AgentServices, agent_service
 from tests.e2e.agents import EXAMPLES, apply_file, wait_ready
 
 if TYPE_CHECKING:
@@ -43,6 +47,17 @@ def test_kubectl_shows_agent_services_at_a_glance(kind: Cluster, namespace: str)
 def test_kubectl_explains_the_api(kind: Cluster) -> None:
     for path in ("agentservice.spec", "agentservice.spec.models"):
         assert_golden(f"explain-{path}", kind.kubectl("explain", path))
+
+
+def test_kubectl_apply_refuses_a_bad_spec_with_a_sentence(kind: Cluster, namespace: str) -> None:
+    models = [{"name": name, "provider": "Echo"} for name in ("large", "small")]
+    bad = agent_service(namespace, models=models, replicas=2, autoscaling={"maxReplicas": 3})
+
+    with pytest.raises(KubectlError) as refused:
+        kind.kubectl("apply", "--filename=-", input=json.dumps(bad))
+
+    assert_golden("refused", f"{refused.value}\n")
+    assert kind.kubectl("get", "agsvc", f"--namespace={namespace}", "--output=name") == ""
 
 
 def assert_golden(name: str, printed: str) -> None:

@@ -81,7 +81,7 @@ def test_agents_live_and_die_without_the_operator(
     assert mine == {kind: version for kind, version in children.items() if "Deployment" not in kind}
 
 
-def test_deleting_an_operator_pod_changes_no_agent(kind: Cluster, namespace: str) -> None:
+def test_a_restarted_operator_changes_no_agent(kind: Cluster, namespace: str) -> None:
     services = AgentServices(kind, namespace)
     services.apply(runtime=SMALL)
     wait_ready(kind, namespace, "hello")
