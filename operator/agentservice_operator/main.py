@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import sys
 import time
 from collections import Counter
@@ -179,17 +180,28 @@ async def run(settings: Settings) -> bool:
 
     Raises:
         ConfigException: There is no usable configuration of a cluster.
-        OSError: The telemetry port cannot be bound.
     """
     metrics, health = Metrics(), Health()
     telemetry = TelemetryServer(metrics, health, host=settings.telemetry_host, port=settings.telemetry_port)
-    telemetry.start()
+    try:
+        telemetry.start()
+    except OSError as error:
+        advice = (
+            "metrics and probes cannot be served: change AGENTSERVICE_TELEMETRY_HOST or AGENTSERVICE_TELEMETRY_PORT"
+        )
+        log.error(advice, error=str(error))  # noqa: TRY400 - the trace says nothing
+        return False
     heartbeat = asyncio.create_task(health.heartbeat(), name="heartbeat")
     api_client = await connect(user_agent=USER_AGENT)
     try:
         reader = KubeClient(api_client, on_request=metrics.requested)
-        await _wait_for_definition(reader)
-        namespaces = await _readable(reader, settings.watch_namespaces)
+        preparation = asyncio.create_task(_prepare(reader, settings.watch_namespaces), name="preparation")
+        # As the first process of a container we are not ended by a signal that nobody handles; later kopf does.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, preparation.cancel)
+        try:
+            namespaces = await preparation
+        except asyncio.CancelledError:
+            return True
         operator = Operator(settings, namespaces, api_client, metrics, health)
         left_out = frozenset(settings.watch_namespaces) - frozenset(namespaces)
         retry = asyncio.create_task(_end_when_readable(reader, left_out, operator.stopping), name="left out")
@@ -205,6 +217,12 @@ async def run(settings: Settings) -> bool:
         await api_client.close()  # type: ignore[no-untyped-call]  # not typed
         heartbeat.cancel()
         telemetry.stop()
+
+
+async def _prepare(client: KubeClient, namespaces: Sequence[str]) -> tuple[str, ...]:
+    """Wait until there is something to watch; returns the namespaces in which it is allowed."""
+    await _wait_for_definition(client)
+    return await _readable(client, namespaces)
 
 
 async def _wait_for_definition(client: KubeClient) -> None:

@@ -146,6 +146,7 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._reasons: set[str] = set()
         self._reflector_age = Gauge(
             "agentservice_operator_reflector_age_seconds",
             "Time since a watch was last heard of.",
@@ -170,9 +171,12 @@ class Metrics:
 
     def count_services(self, by_reason: Mapping[str, int]) -> None:
         """Set the number of AgentServices per reason of their Ready condition."""
-        self._services.clear()
+        # Not all are cleared: a scrape on the other thread would find none of them.
+        for reason in self._reasons - by_reason.keys():
+            self._services.remove(reason)
         for reason, count in by_reason.items():
             self._services.labels(reason).set(count)
+        self._reasons = set(by_reason)
 
     def watch_reflector(self, kind: str, age: Callable[[], float]) -> None:
         """Report the age of a reflector's last sign of life."""
@@ -244,8 +248,11 @@ class TelemetryServer:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._bound.set()  # whatever happened, nobody waits for the start any more
+            self._loop.close()
 
     async def _serve(self) -> None:
         app = web.Application()
