@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -53,17 +52,20 @@ def _bootstrap(archive: Path, suite: str, packages: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         root = Path(folder) / "root"
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, str(root)]
-        done = subprocess.run([*command, *([mirror] if mirror else [])], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                [*command, *([mirror] if mirror else [])], capture_output=True, text=True, check=False
+            )
+        finally:
+            # Nothing that it mounts outlives it, unless it is interrupted: the folder's end must not reach into /sys.
+            for mount in ("proc", "sys", "dev"):
+                subprocess.run(["umount", "--recursive", root / mount], check=False, capture_output=True)
         if done.returncode:
             raise RuntimeError(f"debootstrap {suite} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         unfinished = Path(folder) / archive.name
         with tarfile.open(unfinished, "w") as tar:
             tar.add(root, arcname=".", filter=_without_ballast)
         unfinished.rename(archive)
-        # debootstrap mounts nothing that outlives it, but an interrupted one may: never follow it into /proc or /sys.
-        for mount in ("proc", "sys", "dev"):
-            subprocess.run(["umount", "--recursive", root / mount], check=False, capture_output=True)
-        shutil.rmtree(root)
 
 
 def _without_ballast(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

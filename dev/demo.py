@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from dev import toolchain
-from dev.agent_client import AgentError, api_key, chat, reached
-from dev.cluster import KubectlError
-from dev.engine import NoEngineError, ensure_engine, find_engine, stop_engine
+from dev.agent_client import api_key, chat, reached
+from dev.engine import ensure_engine, find_engine, stop_engine
 from dev.images import REPOSITORY, build_images
 from dev.kind import delete_kind_cluster, kind_cluster, load_images
-from dev.process import ChildDiedError, DeadlineError
+from dev.process import DeadlineError
 from dev.progress import say, step
-from dev.release import InstallError, install_operator, report
+from dev.release import install_operator, report
 
 if TYPE_CHECKING:
     from dev.cluster import Cluster
@@ -39,14 +39,14 @@ def up() -> int:
         images = build_images(engine)
         cluster = kind_cluster(engine, CLUSTER)
         load_images(engine, cluster, images.operator, images.runtime)
-    except (NoEngineError, toolchain.ToolchainError, DeadlineError, RuntimeError) as error:
+    except (RuntimeError, DeadlineError) as error:
         say(str(error))
         return 1
     try:
         install_operator(cluster, images)
         _apply_example(cluster)
         answer = _ask(cluster)
-    except (InstallError, KubectlError, AgentError, DeadlineError, ChildDiedError, OSError) as error:
+    except (RuntimeError, DeadlineError, OSError, subprocess.TimeoutExpired) as error:
         say(f"{report(cluster, NAMESPACE)}\n\nThe demo failed: {error}")
         return 1
     print(_closing_words(cluster, answer, time.monotonic() - begin))
@@ -55,13 +55,17 @@ def up() -> int:
 
 def down() -> int:
     """Remove what `up` made, and say what stays."""
-    engine = find_engine()
-    if engine is None:
-        print("No Docker engine answers, so nothing of the demo runs.")
-    else:
-        delete_kind_cluster(engine, CLUSTER)
-        print(f"The kind cluster {CLUSTER} is gone.")
-        print(stop_engine())
+    try:
+        engine = find_engine()
+        if engine is None:
+            print("No Docker engine answers, so nothing of the demo runs.")
+        else:
+            delete_kind_cluster(engine, CLUSTER)
+            print(f"The kind cluster {CLUSTER} is gone.")
+            print(stop_engine())
+    except RuntimeError as error:
+        say(str(error))
+        return 1
     print(f"Left for the next time: images in the engine, programs and archives in {toolchain.cache_folder()}.")
     return 0
 

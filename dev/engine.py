@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev.progress import say, step
+from dev.toolchain import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INSTEAD = "or try an agent without containers: agentctl run -f examples/hello.yaml"
 
-_STATE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentservice" / "engine"
+_STATE = cache_folder() / "engine"
 _PID_FILE = _STATE / "dockerd.pid"
 _LOG = _STATE / "dockerd.log"
 _RUNC_WITHOUT_SYS_RESOURCE = Path(__file__).parent / "kind_node" / "runc-without-sys-resource"

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from dev.debian import import_root_file_system
 from dev.progress import step
+from dev.toolchain import cache_folder
 
 if TYPE_CHECKING:
     from dev.engine import Engine
 
 REPOSITORY = Path(__file__).parent.parent
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentservice"
 _STOCK_BASE = "python:3.13-slim"
 _OWN_BASE = "localhost/agentservice/python:3.13-trixie-1"  # count up when its packages change
 
@@ -63,7 +63,7 @@ def base_image(engine: Engine) -> str:
     if engine.can_pull(_STOCK_BASE):
         return _STOCK_BASE
     packages = ("python3", "python3-venv", "ca-certificates")
-    import_root_file_system(engine, _OWN_BASE, suite="trixie", packages=packages, cache=_CACHE / "images")
+    import_root_file_system(engine, _OWN_BASE, suite="trixie", packages=packages, cache=cache_folder() / "images")
     return _OWN_BASE
 
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -102,23 +103,31 @@ def _own() -> Iterator[Session]:
 def _in_existing(context: str) -> Iterator[Session]:
     """A session in a cluster of the user's. The operator is removed afterwards, its CustomResourceDefinition stays."""
     cluster = existing_cluster(context)
+    try:
+        images, engine = _images_for(cluster, context)
+        try:
+            install_operator(cluster, images)
+            yield Session(cluster, images, engine)
+        finally:
+            uninstall_operator(cluster)
+    finally:
+        shutil.rmtree(cluster.kubeconfig.parent)  # a copy of the user's credentials
+
+
+def _images_for(cluster: Cluster, context: str) -> tuple[Images, Engine | None]:
+    """Images that an existing cluster has or can pull, and the engine where more can be built for it."""
     engine = find_engine()
-    named = os.environ.get("E2E_OPERATOR_IMAGE"), os.environ.get("E2E_RUNTIME_IMAGE")
-    if named[0] and named[1]:
-        images = Images(operator=named[0], runtime=named[1])
-    elif engine and cluster.name in kind_clusters(engine):
+    operator, runtime = os.environ.get("E2E_OPERATOR_IMAGE"), os.environ.get("E2E_RUNTIME_IMAGE")
+    if operator and runtime:
+        return Images(operator, runtime), engine
+    if engine and cluster.name in kind_clusters(engine):
         images = build_images(engine)
         load_images(engine, cluster, images.operator, images.runtime)
-    else:
-        raise RuntimeError(
-            f"E2E_CONTEXT={context} is no kind cluster of this machine: push both images to where it can pull them, "
-            "and name them in E2E_OPERATOR_IMAGE and E2E_RUNTIME_IMAGE"
-        )
-    try:
-        install_operator(cluster, images)
-        yield Session(cluster, images, engine)
-    finally:
-        uninstall_operator(cluster)
+        return images, engine
+    raise RuntimeError(
+        f"E2E_CONTEXT={context} is no kind cluster of this machine: push both images to where it can pull them, "
+        "and name them in E2E_OPERATOR_IMAGE and E2E_RUNTIME_IMAGE"
+    )
 
 
 def _delete_orphans(engine: Engine) -> None:
