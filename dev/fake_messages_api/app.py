@@ -53,7 +53,7 @@ class _State:
 
     def next_script(self, request: Request) -> Script:
         if header := request.headers.get("x-fake-script"):
-            return Script.model_validate_json(header)
+            return Script.model_validate_json(header.encode("latin-1"))  # the bytes that were sent, which are UTF-8
         if not self.scripts:
             return Script()
         script = self.scripts[0]
