@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from agent_runtime.agent.turn import agent_handler
 from agent_runtime.api.chat import chat_routes
-from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError, problem_response
+from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.service import service_routes
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
@@ -50,19 +50,17 @@ def build_app(
     # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.
     stages = Middleware(wrap_routes, keys=keys, lifecycle=lifecycle)
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
-    app.add_exception_handler(HTTPException, _answer_refusal_of_router)
+    app.add_exception_handler(HTTPException, _name_refusal_of_router)
     app.include_router(chat_routes(config, handler))
     app.include_router(service_routes(config, lifecycle))
     return app
 
 
-async def _answer_refusal_of_router(request: Request, error: Exception) -> Response:
+async def _name_refusal_of_router(request: Request, error: Exception) -> NoReturn:
     """404 and 405 in our words; nothing else comes from the router, since bodies are read by us."""
     match error:
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
-            problem = ProblemError(NOT_FOUND, "The paths are in the documentation of the runtime.")
+            raise ProblemError(NOT_FOUND, "The paths are in the documentation of the runtime.") from None
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers=headers):
-            problem = ProblemError(METHOD_NOT_ALLOWED, f"{request.method} is not served here.", headers=headers)
-        case _:
-            raise error
-    return problem_response(request.scope, problem)
+            raise ProblemError(METHOD_NOT_ALLOWED, f"{request.method} is not served here.", headers=headers) from None
+    raise error

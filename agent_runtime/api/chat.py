@@ -160,7 +160,8 @@ class _ChatResponse(Response):
         """The event that tells the problem, which is noted as the outcome of the request."""
         self._context.fail(problem.kind.status, problem.kind.code)
         # `type` is taken by the type of the event; `code` says the same.
-        fields = {name: value for name, value in problem.document(scope).items() if name != "type"}
+        document = problem.document(path=scope["path"], request_id=self._context.request_id)
+        fields = {name: value for name, value in document.items() if name != "type"}
         return "error", fields
 
     def _heading(self, conversation_id: str | None) -> dict[str, Any]:

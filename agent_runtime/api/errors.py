@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from starlette.responses import Response
-
-from agent_runtime.pipeline.context import context_of
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from starlette.types import Scope
-
-MEDIA_TYPE = "application/problem+json"
 
 CATALOGUE: dict[str, ProblemKind] = {}
 """Every kind of problem by its code; docs/runtime.md lists them too."""
@@ -95,30 +86,17 @@ class ProblemError(Exception):
         self.retry_after = retry_after
         self.headers = headers or {}
 
-    def document(self, scope: Scope) -> dict[str, Any]:
-        """The problem details object for the request of `scope`."""
+    def document(self, *, path: str, request_id: str) -> dict[str, Any]:
+        """The problem details object for the request to `path`."""
         document: dict[str, Any] = {
             "type": f"urn:agentservice:problem:{self.kind.code}",
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,
-            "instance": scope["path"],
+            "instance": path,
             "code": self.kind.code,
-            "request_id": context_of(scope).request_id,
+            "request_id": request_id,
         }
         if self.errors:
             document["errors"] = self.errors
         return document
-
-
-def problem_response(scope: Scope, problem: ProblemError) -> Response:
-    """The whole answer to the request of `scope`; also notes the problem for the log line and the metrics."""
-    context_of(scope).fail(problem.kind.status, problem.kind.code)
-    headers = dict(problem.headers)
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(problem.retry_after)
-    if not problem.kind.repeatable:
-        headers["x-should-retry"] = "false"
-    return Response(
-        orjson.dumps(problem.document(scope)), status_code=problem.kind.status, headers=headers, media_type=MEDIA_TYPE
-    )
