@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import httpx2
 
 from dev.agent_client import api_key, reached
+from dev.cluster import Cluster
 from dev.images import REPOSITORY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dev.cluster import Cluster
 
 EXAMPLES = REPOSITORY / "examples"
 READY_DEADLINE = 120.0

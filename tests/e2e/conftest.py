@@ -6,20 +6,17 @@ import fcntl
 import os
 import re
 import secrets
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from dev.cluster import Cluster
 from dev.kind_session import Session, shared_session
 from dev.metrics_server import install_metrics_server
 from dev.process import ChildDiedError, DeadlineError
 from dev.release import report
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-    from dev.cluster import Cluster
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dev.process import Child, running, wait_until
@@ -41,14 +40,10 @@ class History:
 def followed(cluster: Cluster, namespace: str, resource: str, folder: Path) -> Iterator[History]:
     """Follow the objects of a resource, such as "deployments", for the time of the block; there must be one."""
     log = folder / f"{namespace}.{resource}.json"
-    options = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}", "--output=jsonpath={@}{'\\n'}"]
+    options = [f"--kubeconfig={cluster.kubeconfig}", f"--namespace={namespace}", "--show-managed-fields"]
+    options += ["--output=jsonpath={@}{'\\n'}"]
     command: list[str | Path] = [cluster.kubectl_path, "get", resource, "--watch", "--output-watch-events", *options]
     with running(command, name=f"kubectl get {resource} --watch", log=log) as child:
         history = History(child)
         wait_until(history.events, deadline=_OPEN_DEADLINE, describe=child.log_tail)
         yield history
-
-
-def created_at(item: dict[str, Any]) -> datetime:
-    """When an object was created, to the second."""
-    return datetime.strptime(item["metadata"]["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import httpx2
 
 from dev.agent_client import api_key
+from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices
 from tests.e2e.agents import SMALL, caller, wait_ready
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 MADE_DEADLINE = 150.0
 """Seconds; the Secret is not watched but looked at, every two minutes at most."""

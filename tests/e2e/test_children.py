@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from agentservice_operator.api.v1alpha1.parse import parse
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, AgentServices, agent_service, conditions
+from tests.controlplane.agent_services import CHILDREN, AgentServices, Object, agent_service, conditions
 from tests.e2e.agents import SMALL, wait_ready
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import Object
 
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 2}
 WATCHED = sorted(set(CHILDREN) - {"Secret"})

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dev.cluster import Cluster
+from dev.kind_session import Session
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, verdict
 from tests.e2e.agents import EXAMPLES, apply_file, caller, wait_ready
 from tests.e2e.traffic import fake_messages_api
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dev.cluster import Cluster
-    from dev.kind_session import Session
 
 FILES = sorted(EXAMPLES.glob("*.yaml"))
 

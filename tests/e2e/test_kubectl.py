@@ -9,16 +9,12 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from dev.cluster import KubectlError
+from dev.cluster import Cluster, KubectlError
 from tests.controlplane.agent_services import AgentServices, agent_service
 from tests.e2e.agents import EXAMPLES, apply_file, wait_ready
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.cluster import Cluster
+from dev.kind_session import Session
 from dev.process import wait_until
 from dev.release import NAMESPACE
 from tests.controlplane.agent_services import AgentServices, versions
 from tests.e2e.agents import SMALL, contents, wait_ready
 from tests.e2e.traffic import load
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from dev.kind_session import Session
 
 pytestmark = pytest.mark.alone
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from dev.api_client import ApiError
+from dev.cluster import Cluster
 from dev.release import NAMESPACE
 from tests.controlplane.agent_services import AgentServices
 from tests.e2e.agents import SMALL, wait_ready
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 
 def test_agents_run_in_a_restricted_namespace(kind: Cluster, namespace: str) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from dev.cluster import Cluster
+from dev.kind_session import Session
 from tests.controlplane.agent_services import AgentServices
 from tests.e2e.agents import SMALL, wait_ready
 from tests.e2e.traffic import load
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from dev.kind_session import Session
 
 ANSWERS_AROUND = 50
 """Answers that must come before the rollout begins and after it has ended."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.e2e.agents import EXAMPLES, apply_file, caller, contents, events_of, wait_ready
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 pytestmark = pytest.mark.smoke
 

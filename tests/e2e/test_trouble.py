@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import AgentServices, condition, conditions
+from tests.controlplane.agent_services import AgentServices, Object, condition, conditions
 from tests.e2e.agents import SMALL, wait_ready
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import Object
 
 SHOWN_DEADLINE = 90.0
 """Seconds until the kubelet or the scheduler says what is wrong with a pod."""

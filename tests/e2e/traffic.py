@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dev.cluster import Cluster
 from dev.images import REPOSITORY
 from dev.process import wait_until
 from tests.e2e.agents import READY_DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from dev.cluster import Cluster
 
 _LOAD = Path(__file__).parent / "in_cluster" / "load.py"
 _FAKE = REPOSITORY / "dev" / "fake_messages_api"
