@@ -6,6 +6,7 @@ from typing import Any
 
 from agent_runtime.config import ADMIN_PORT, API_KEYS_DIRECTORY, CONFIG_PATH, CREDENTIALS_DIRECTORY, SERVING_PORT
 from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, ResourceRequirements
+from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.drain import drain
 from agentservice_operator.builders.hashing import short_hash
@@ -16,7 +17,6 @@ from agentservice_operator.builders.raw import as_stored
 from agentservice_operator.builders.service import SERVING_PORT_NAME
 
 CONTAINER_NAME = "runtime"
-REVISION_ANNOTATION = "agentservice.dev/revision"
 REVISION_VARIABLE = "AGENTSERVICE_REVISION"
 ADMIN_PORT_NAME = "admin"
 DEFAULT_REQUESTS = {"cpu": "100m", "memory": "192Mi"}

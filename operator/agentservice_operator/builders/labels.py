@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
+from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, SERVER, SERVICE_LABEL
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
 
 APPLICATION = "agentservice-runtime"
 MANAGED_BY = "agentservice-operator"
-COMPONENT = "server"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-COMPONENT_LABEL = "app.kubernetes.io/component"
-SERVICE_LABEL = "agentservice.dev/service"
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 """Selects every child, and the ReplicaSets and pods that the Deployments make."""
-REPLICA_SET_SELECTOR = f"{MANAGED_SELECTOR},{COMPONENT_LABEL}={COMPONENT}"
+REPLICA_SET_SELECTOR = f"{MANAGED_SELECTOR},{COMPONENT_LABEL}={SERVER}"
 
 
 def selector_labels(service: AgentService) -> dict[str, str]:
     """What selects the serving pods; a Deployment's selector cannot change, so this never does."""
-    return {SERVICE_LABEL: service.metadata.name, COMPONENT_LABEL: COMPONENT}
+    return {SERVICE_LABEL: service.metadata.name, COMPONENT_LABEL: SERVER}
 
 
 def common_labels(service: AgentService) -> dict[str, str]:

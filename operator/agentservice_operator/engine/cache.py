@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from agentservice_operator.builders.labels import SERVICE_LABEL
+from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Kind, ServiceKey
 from agentservice_operator.engine.ownership import digest, owned, owns
 from agentservice_operator.engine.ports import FIELD_MANAGER, Object

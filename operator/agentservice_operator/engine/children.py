@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from agentservice_operator.api.v1alpha1.conditions import Reason
-from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, REPLICA_SET_SELECTOR, SERVICE_LABEL
+from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
+from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, REPLICA_SET_SELECTOR
 from agentservice_operator.engine.cache import Cache, Caches, Child, Service, child_projection, controller_uid
 from agentservice_operator.engine.kinds import (
     AGENT_SERVICE,

@@ -14,6 +14,7 @@ import structlog
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.well_known import PAUSED_ANNOTATION
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision as revision_of
@@ -39,7 +40,6 @@ from agentservice_operator.status.problems import Problem
 
 log = structlog.get_logger(__name__)
 
-PAUSED_ANNOTATION = "agentservice.dev/paused"
 RECHECK_SECONDS = 80.0
 """The key Secret is not watched: it is looked at this often, so that a lost one is back within 120 s."""
 _LOOK_AGAIN = {Reason.WAITING_FOR_DELETION: 2.0, Reason.NAME_CONFLICT: 15.0}

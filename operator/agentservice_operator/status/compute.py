@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
 from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
+from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, PAUSED_ANNOTATION, SERVER, SERVICE_LABEL
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
 from agentservice_operator.status.problems import Problem, pod_problem
 
@@ -126,7 +127,7 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
         "observedGeneration": generation,
         "replicas": deployment.replicas if deployment else 0,
         "readyReplicas": deployment.ready_replicas if deployment else 0,
-        "selector": f"agentservice.dev/service={situation.name},app.kubernetes.io/component=server",
+        "selector": f"{SERVICE_LABEL}={situation.name},{COMPONENT_LABEL}={SERVER}",
         "conditions": conditions,
     }
     if situation.spec is not None:
@@ -193,7 +194,7 @@ def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
         problem = Problem(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
             f"No new pod became ready within spec.runtime.rollout.progressDeadlineSeconds;"
-            f" see: kubectl -n {situation.namespace} describe pods -l agentservice.dev/service={situation.name}",
+            f" see: kubectl -n {situation.namespace} describe pods -l {SERVICE_LABEL}={situation.name}",
             terminal=True,
         )
         return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
@@ -295,7 +296,7 @@ def _sharing(situation: Situation) -> _Wanted | None:
 def _pause(paused: Paused | None) -> _Wanted | None:
     if paused is None:
         return None
-    where = "spec.paused" if paused.by is Reason.PAUSED_BY_SPEC else "the annotation agentservice.dev/paused"
+    where = "spec.paused" if paused.by is Reason.PAUSED_BY_SPEC else f"the annotation {PAUSED_ANNOTATION}"
     message = f"The operator writes no child until {where} is removed."
     return _Wanted(ConditionType.PAUSED, true=True, reason=paused.by, message=message)
 

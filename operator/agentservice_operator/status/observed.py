@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Object = Mapping[str, Any]
+from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
 
-REVISION_ANNOTATION = "agentservice.dev/revision"
+Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,14 @@
+"""Labels and annotations that are a part of the API: people select by them, and the operator knows its own by them."""
+
+from __future__ import annotations
+
+SERVICE_LABEL = "agentservice.dev/service"
+"""On every child and pod: the name of the AgentService."""
+COMPONENT_LABEL = "app.kubernetes.io/component"
+"""On every child and pod: what it is for."""
+SERVER = "server"
+"""The component that answers callers."""
+REVISION_ANNOTATION = "agentservice.dev/revision"
+"""On pods: what they run."""
+PAUSED_ANNOTATION = "agentservice.dev/paused"
+"""On an AgentService, with the value ``true``: the operator writes no child."""
