@@ -5,29 +5,23 @@ In a thread with a loop of its own, so that they answer when the main loop canno
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_runtime import __version__
-from agent_runtime.config import SCHEMA_VERSION
-from agent_runtime.lifecycle import Phase
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from agent_runtime.config import RuntimeConfig
-    from agent_runtime.lifecycle import Lifecycle
-    from agent_runtime.pipeline.admission import Admission
+from agent_runtime.config import SCHEMA_VERSION, RuntimeConfig
+from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.pipeline.admission import Admission
 
 
 @contextmanager

@@ -7,14 +7,11 @@ import hashlib
 import hmac
 import secrets
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import structlog
 
 from agent_runtime.settings import ConfigurationError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _log = structlog.get_logger()
 

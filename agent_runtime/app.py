@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
+from agent_runtime.agent.model import Model
 from agent_runtime.agent.turn import agent_handler
 from agent_runtime.api.chat import chat_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.service import service_routes
+from agent_runtime.api_keys import ApiKeys
+from agent_runtime.config import RuntimeConfig
+from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
+from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.state.conversations import MemoryConversations
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from starlette.types import ASGIApp
-
-    from agent_runtime.agent.model import Model
-    from agent_runtime.api_keys import ApiKeys
-    from agent_runtime.config import RuntimeConfig
-    from agent_runtime.lifecycle import Lifecycle
-    from agent_runtime.pipeline.admission import Admission
-    from agent_runtime.pipeline.interruption import Turns
 
 
 def build_app(

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import structlog
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _log = structlog.get_logger()
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import orjson
 import structlog
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, Processor
 
 # These log headers, bodies or prompts at DEBUG, whatever level the operator of the service asks for.
 _NEVER_BELOW_WARNING = ("anthropic", "httpx2", "httpcore2", "aiohttp", "asyncio", "uvicorn")

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import structlog
 import uvloop
@@ -19,9 +19,6 @@ from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.server import bind, serve_until_told
 from agent_runtime.settings import ConfigurationError, load_config, load_settings
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 EXIT_MISCONFIGURED = 2
 

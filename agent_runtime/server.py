@@ -7,27 +7,22 @@ import errno
 import math
 import signal
 import socket
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import Any
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from agent_runtime.agent.providers import open_models
+from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
+from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
-    from starlette.types import ASGIApp
-
-    from agent_runtime.api_keys import ApiKeys
-    from agent_runtime.config import RuntimeConfig
-    from agent_runtime.pipeline.admission import Admission
 
 _log = structlog.get_logger()
 

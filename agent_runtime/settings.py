@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent_runtime.config import ADMIN_PORT, CONFIG_PATH, SCHEMA_VERSION, SERVING_PORT, RuntimeConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

@@ -8,16 +8,13 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dev.cluster import Cluster
 from dev.process import running, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dev.cluster import Cluster
 
 
 class AgentError(RuntimeError):

@@ -6,14 +6,11 @@ import json
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dev.cluster import Cluster
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _QUESTIONS = frozenset(

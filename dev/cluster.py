@@ -7,14 +7,11 @@ import os
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import yaml
 
 from dev.api_client import ApiClient
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TOKEN_LIFETIME = 24 * 3600  # seconds
 

@@ -17,10 +17,10 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 from cryptography.hazmat.primitives import serialization
@@ -31,9 +31,6 @@ from dev.api_client import ApiError
 from dev.cluster import Cluster, write_kubeconfig
 from dev.kwok_stages import stages
 from dev.process import Child, ChildDiedError, DeadlineError, start, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "kubectl")
 NODE = "fake-node"

@@ -7,16 +7,11 @@ import re
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dev.engine import install_debootstrap
+from dev.engine import Engine, install_debootstrap
 from dev.progress import step
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from dev.engine import Engine
 
 # Neither is read inside a container, and both are large.
 _LEFT_OUT = ("var/cache/apt/archives/", "var/lib/apt/lists/", "usr/share/doc/", "usr/share/man/", "usr/share/locale/")

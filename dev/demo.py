@@ -11,19 +11,16 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from dev import toolchain
 from dev.agent_client import api_key, chat, reached
+from dev.cluster import Cluster
 from dev.engine import ensure_engine, find_engine, stop_engine
 from dev.images import REPOSITORY, build_images
 from dev.kind import delete_kind_cluster, kind_cluster, load_images
 from dev.process import DeadlineError
 from dev.progress import say, step
 from dev.release import install_operator, report
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 CLUSTER = "agentservice-demo"
 NAMESPACE = "demo"

@@ -10,15 +10,12 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.progress import say, step
 from dev.toolchain import cache_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 INSTEAD = "or try an agent without containers: agentctl run -f examples/hello.yaml"
 

@@ -12,14 +12,11 @@ import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.debian import import_root_file_system
+from dev.engine import Engine
 from dev.progress import step
 from dev.toolchain import cache_folder
-
-if TYPE_CHECKING:
-    from dev.engine import Engine
 
 REPOSITORY = Path(__file__).parent.parent
 _STOCK_BASE = "python:3.13-slim"

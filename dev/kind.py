@@ -5,17 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev import toolchain
 from dev.api_client import ApiError
 from dev.cluster import Cluster
+from dev.engine import Engine
 from dev.node_image import ensure_node_image
 from dev.process import wait_until
 from dev.progress import step
-
-if TYPE_CHECKING:
-    from dev.engine import Engine
 
 _STOCK_NODE_IMAGE = "kindest/node:v1.34.0"  # of the pinned kind release
 _START_DEADLINE = 180.0  # seconds until a node is Ready; 25 s on an idle machine

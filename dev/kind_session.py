@@ -14,10 +14,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.cluster import Cluster, KubectlError
 from dev.engine import Engine, ensure_engine, find_engine, stop_engine
@@ -25,9 +25,6 @@ from dev.images import REPOSITORY, Images, build_images
 from dev.kind import delete_kind_cluster, existing_cluster, kind_cluster, kind_clusters, load_images
 from dev.process import Child, wait_until
 from dev.release import install_operator, uninstall_operator
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _PREFIX = "agentservice-e2e-"  # and the holder's process id
 _START_DEADLINE = 2400.0  # seconds; the first start ever builds the node image and its programs

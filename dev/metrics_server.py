@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from dev import toolchain
+from dev.cluster import Cluster
+from dev.engine import Engine
 from dev.kind import load_images
 from dev.progress import step
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from dev.engine import Engine
 
 _MANIFEST = Path(__file__).with_suffix(".yaml")
 _RECIPE = b"""\

@@ -8,17 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev import toolchain
 from dev.debian import import_root_file_system
+from dev.engine import Engine
 from dev.progress import step
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dev.engine import Engine
 
 _RECIPE = Path(__file__).parent / "kind_node"
 # cgroup version 1, which many nested virtual machines still have, is no longer supported by Debian 13's systemd.

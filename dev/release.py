@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
 
 from dev import toolchain
-from dev.cluster import KubectlError
-from dev.images import REPOSITORY
+from dev.cluster import Cluster, KubectlError
+from dev.images import REPOSITORY, Images
 from dev.progress import step
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from dev.images import Images
 
 NAMESPACE = "agentservice-system"
 _NAME = "agentservice-operator"

@@ -10,17 +10,14 @@ import fcntl
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev.cluster import Cluster
 from dev.controlplane import control_plane
 from dev.process import Child, ChildDiedError, DeadlineError, wait_until
 from dev.toolchain import ToolchainError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ROOT = Path(__file__).parent.parent
 _START_DEADLINE = 1800.0  # seconds; the first start ever builds the programs

@@ -19,16 +19,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dev import process
 from dev.progress import say, step
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 SOURCES = Path(__file__).parent / "tools"
 

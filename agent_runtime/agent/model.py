@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
-
-    from agent_runtime.api.errors import ProblemKind
+from agent_runtime.api.errors import ProblemKind
 
 
 @dataclass(frozen=True, slots=True)

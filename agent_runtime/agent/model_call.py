@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from agent_runtime import metrics
-from agent_runtime.agent.model import Completed, ModelCallError
+from agent_runtime.agent.model import Completed, Model, ModelCallError, ModelEvent, ModelRequest
 from agent_runtime.api.errors import UPSTREAM_INTERRUPTED, UPSTREAM_TIMEOUT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from agent_runtime.agent.model import Model, ModelEvent, ModelRequest
 
 FIRST_BACKOFF_SECONDS = 0.25
 MAX_BACKOFF_SECONDS = 4.0

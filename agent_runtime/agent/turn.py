@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from agent_runtime.agent.model import Message, ModelCallError, ModelRequest, TextDelta
+from agent_runtime.agent.model import Message, Model, ModelCallError, ModelRequest, TextDelta
 from agent_runtime.agent.model_call import call_model
 from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, UPSTREAM_OVERLOADED, ProblemError
-from agent_runtime.pipeline.turn import TurnResult, TurnStarted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from agent_runtime.agent.model import Model
-    from agent_runtime.pipeline.turn import Emit, Handler, Turn
-    from agent_runtime.state.conversations import Conversations, Messages
+from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult, TurnStarted
+from agent_runtime.state.conversations import Conversations, Messages
 
 OVERLOADED_RETRY_SECONDS = 5
 """What a caller is told to wait where an overloaded provider does not say."""

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from agent_runtime.agent.model import TextDelta
 from agent_runtime.api.errors import AGENT_NOT_FOUND, INTERNAL_ERROR, ProblemError
 from agent_runtime.api.event_stream import EventStream
 from agent_runtime.api.input import read_json
+from agent_runtime.config import AgentConfig, RuntimeConfig
 from agent_runtime.pipeline.context import context_of
 from agent_runtime.pipeline.interruption import ClientGoneError
-from agent_runtime.pipeline.turn import Turn
-
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
-    from agent_runtime.config import AgentConfig, RuntimeConfig
-    from agent_runtime.pipeline.turn import Handler, TurnEvent, TurnResult
+from agent_runtime.pipeline.turn import Handler, Turn, TurnEvent, TurnResult
 
 _log = structlog.get_logger()
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
+from starlette.types import Send
 
 from agent_runtime.pipeline.interruption import ClientGoneError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from starlette.types import Send
 
 START_SECONDS = 10.0
 """After this long without an event the answer begins anyway: the status is then 200, whatever comes."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 
 from agent_runtime import __version__
 from agent_runtime.api.errors import SHUTTING_DOWN, ProblemError
-
-if TYPE_CHECKING:
-    from agent_runtime.config import RuntimeConfig
-    from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.config import RuntimeConfig
+from agent_runtime.lifecycle import Lifecycle
 
 
 def service_routes(config: RuntimeConfig, lifecycle: Lifecycle) -> APIRouter:

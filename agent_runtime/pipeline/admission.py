@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
 
 from agent_runtime import metrics
 from agent_runtime.api.errors import OVERLOADED, ProblemError
-
-if TYPE_CHECKING:
-    from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
+from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
 
 QUEUE_SECONDS = 10.0
 """Longest wait for a place; a caller who waits longer has likely given up."""

@@ -6,28 +6,24 @@ inputs are checked; the second half wraps the agent. Every protocol passes both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING
 
+from starlette.types import ASGIApp
+
+from agent_runtime.api_keys import ApiKeys
+from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.body_limit import body_limit
+from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.deadline import deadline
 from agent_runtime.pipeline.identity import identity
+from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.pipeline.lame_duck import lame_duck
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.telemetry import telemetry
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import ASGIApp
-
-    from agent_runtime.api_keys import ApiKeys
-    from agent_runtime.lifecycle import Lifecycle
-    from agent_runtime.pipeline.admission import Admission
-    from agent_runtime.pipeline.conversation_lock import ConversationLock
-    from agent_runtime.pipeline.interruption import Turns
-    from agent_runtime.pipeline.turn import Handler, Stage
+from agent_runtime.pipeline.turn import Handler, Stage
 
 
 def wrap_routes(routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle) -> ASGIApp:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-if TYPE_CHECKING:
-    from starlette.types import Scope
+from starlette.types import Scope
 
-    from agent_runtime.agent.model import Usage
+from agent_runtime.agent.model import Usage
 
 _SCOPE_KEY = "agentservice.context"
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from agent_runtime.api.errors import CONVERSATION_BUSY, ProblemError
-
-if TYPE_CHECKING:
-    from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
+from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
 
 WAIT_SECONDS = 2.0
 """Long enough for the end of a short answer; longer would hold a place of the admission for somebody who cannot run."""

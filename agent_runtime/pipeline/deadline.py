@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from agent_runtime.api.errors import DEADLINE_EXCEEDED, ProblemError
-
-if TYPE_CHECKING:
-    from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
+from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
 
 
 def deadline(seconds: float) -> Stage:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_runtime.api.errors import UNAUTHENTICATED, ProblemError
+from agent_runtime.api_keys import ApiKeys
 from agent_runtime.pipeline.context import context_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from agent_runtime.api_keys import ApiKeys
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 _BEARER = "bearer "

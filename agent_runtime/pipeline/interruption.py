@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Receive
 
 from agent_runtime.api.errors import SHUTTING_DOWN, ProblemError
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from starlette.types import Receive
-
-    from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
+from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
 
 
 class ClientGoneError(Exception):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.lifecycle import Lifecycle
 
 
 def lame_duck(lifecycle: Lifecycle) -> Callable[[ASGIApp], ASGIApp]:

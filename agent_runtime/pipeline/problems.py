@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import orjson
 import structlog
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_runtime.api.errors import INTERNAL_ERROR, ProblemError
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, context_of
 from agent_runtime.pipeline.interruption import ClientGoneError
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _MEDIA_TYPE = "application/problem+json"
 

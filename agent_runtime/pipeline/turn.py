@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agent_runtime.agent.model import TextDelta
+from starlette.types import Receive
 
-if TYPE_CHECKING:
-    from starlette.types import Receive
-
-    from agent_runtime.agent.model import Usage
-    from agent_runtime.config import AgentConfig
-    from agent_runtime.pipeline.context import RequestContext
+from agent_runtime.agent.model import TextDelta, Usage
+from agent_runtime.config import AgentConfig
+from agent_runtime.pipeline.context import RequestContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from agent_runtime.agent.model import Message
+from agent_runtime.agent.model import Message
 
-Messages = tuple["Message", ...]
+Messages = tuple[Message, ...]
 
 
 class Conversations(Protocol):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import orjson
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from dev.fake_messages_api.script import Script
+from dev.fake_messages_api.script import Script
 
 ERROR_TYPES = {
     400: "invalid_request_error",

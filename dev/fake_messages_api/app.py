@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
@@ -21,12 +21,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dev.fake_messages_api import answers
 from dev.fake_messages_api.script import Script
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "cookie"})
 _SCRIPTS: TypeAdapter[Script | list[Script]] = TypeAdapter(Script | list[Script])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 Object = dict[str, Any]
 

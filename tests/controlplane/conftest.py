@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.cluster import Cluster
 from dev.process import ChildDiedError, DeadlineError
 from dev.shared_plane import shared_control_plane
 from tests.controlplane.agent_services import AgentServices, install_definitions
 from tests.controlplane.operator_process import OperatorPool, OperatorProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dev.cluster import Cluster
 
 
 @pytest.fixture(scope="session")

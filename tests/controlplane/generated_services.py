@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CRD = Path(__file__).parent.parent.parent / "crds" / "agentservice.dev_agentservices.yaml"
 NAMES = ("main", "small", "a")

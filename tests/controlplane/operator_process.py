@@ -9,23 +9,18 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS
 from prometheus_client.parser import text_string_to_metric_families
 
-from dev.audit import AuditLog
+from dev.audit import AuditLog, Request
+from dev.cluster import Cluster
 from dev.process import Child, start, wait_until
 from tests.controlplane.operator_rbac import LEASE, SERVICE_ACCOUNT, install
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.audit import Request
-    from dev.cluster import Cluster
 
 ROOT = Path(__file__).parent.parent.parent
 RUNTIME_IMAGE = "example.invalid/agentservice-runtime:0"

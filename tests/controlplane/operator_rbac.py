@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
 from dev import toolchain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dev.cluster import Cluster
+from dev.cluster import Cluster
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "agentservice-operator"
 RELEASE = "agentservice-operator"

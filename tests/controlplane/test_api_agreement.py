@@ -6,17 +6,15 @@ behavior) there is nothing to agree on: both pass them on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from hypothesis import HealthCheck, given, note, settings
 
 from dev.api_client import ApiError
+from dev.cluster import Cluster
 from tests.controlplane.generated_services import agent_services
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 pytestmark = pytest.mark.usefixtures("crd")
 

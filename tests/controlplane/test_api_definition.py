@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -12,11 +12,8 @@ from agentservice_operator.api.crdgen import MAX_BYTES
 from agentservice_operator.api.v1alpha1.parse import parse
 
 from dev.api_client import ApiError
-from dev.cluster import KubectlError
+from dev.cluster import Cluster, KubectlError
 from tests.unit.api.refusals import ASSISTANT, CLAUDE, ECHO, changed, smallest
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from agentservice_operator.api.crdgen import custom_resource_definition
@@ -11,12 +12,8 @@ from agentservice_operator.api.markers import VALIDATIONS
 from agentservice_operator.api.v1alpha1.crd import AGENT_SERVICE
 
 from dev.api_client import ApiError
+from dev.cluster import Cluster
 from tests.unit.api.refusals import BOUNDS, RULES, SHAPES, Refusal, changed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dev.cluster import Cluster
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -7,20 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from dev.api_client import ApiError
 from dev.audit import AuditLog
+from dev.cluster import Cluster
 from dev.kwok_stages import PREFIX
 from dev.process import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dev.cluster import Cluster
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 30  # seconds for what takes below one on an idle machine

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, DEPLOYMENT, SECRET, Kind
 from agentservice_operator.engine.ports import AlreadyExists, Conflict, Forbidden, Object, Rejected
+from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.discovery import available, server_version
 from agentservice_operator.kube.errors import NotFound
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.connected import connected
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from agentservice_operator.kube.client import KubeClient
-
-    from dev.cluster import Cluster
 
 ME = "agentservice-operator"
 ANOTHER_UID = "11111111-2222-3333-4444-555555555555"

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from agentservice_operator.engine.ports import NotLeader
+from agentservice_operator.engine.ports import NotLeader, Object
+from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.lease import LEASE, LeaderElector, LeaseTimes
 
+from dev.cluster import Cluster
 from tests.controlplane.connected import connected
 from tests.unit.kube.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from agentservice_operator.engine.ports import Object
-    from agentservice_operator.kube.client import KubeClient
-
-    from dev.cluster import Cluster
 
 TIMES = LeaseTimes(duration=3.0, renew_deadline=2.0, retry_period=0.4)
 """A fifth of the real ones: takeover within 20 s becomes 4 s, within 5 s becomes 1 s."""

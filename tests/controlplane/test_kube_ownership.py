@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from agentservice_operator.engine.kinds import (
@@ -16,14 +16,11 @@ from agentservice_operator.engine.kinds import (
     Kind,
 )
 from agentservice_operator.engine.ownership import digest, owned, owns
-from agentservice_operator.engine.ports import FIELD_MANAGER
+from agentservice_operator.engine.ports import FIELD_MANAGER, Object
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-if TYPE_CHECKING:
-    from agentservice_operator.engine.ports import Object
-
-    from dev.cluster import Cluster
+from dev.cluster import Cluster
 
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, Kind
+from agentservice_operator.engine.ports import Object
+from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.reflector import Reflector
 
+from dev.cluster import Cluster
 from tests.controlplane.connected import connected
 from tests.unit.kube.eventually import eventually
 from tests.unit.kube.recording_sink import RecordingSink
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from agentservice_operator.engine.ports import Object
-    from agentservice_operator.kube.client import KubeClient
-
-    from dev.cluster import Cluster
 
 OURS = "app.kubernetes.io/managed-by=agentservice-operator"
 

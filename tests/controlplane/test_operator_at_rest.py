@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, SECRET
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import condition, versions
-from tests.controlplane.operator_process import said
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import AgentServices, condition, versions
+from tests.controlplane.operator_process import OperatorProcess, said
 
 WATCHED = {kind.plural for kind in (AGENT_SERVICE, POD, *CHILDREN) if kind is not SECRET}
 RELIST_DEADLINE = 180.0

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import pytest
 from agentservice_operator.api.v1alpha1.parse import parse
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 
+from dev.cluster import Cluster
 from dev.kwok_stages import PREFIX
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, DEADLINE, Object, agent_service, conditions, identity, spec_of
-from tests.controlplane.operator_process import RUNTIME_IMAGE, said
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import (
+    CHILDREN,
+    DEADLINE,
+    AgentServices,
+    Object,
+    agent_service,
+    conditions,
+    identity,
+    spec_of,
+)
+from tests.controlplane.operator_process import RUNTIME_IMAGE, OperatorProcess, said
 
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 3}
 SECRET_DEADLINE = 150.0

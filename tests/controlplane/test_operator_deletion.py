@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, DEADLINE, identity
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import CHILDREN, DEADLINE, AgentServices, identity
+from tests.controlplane.operator_process import OperatorProcess
 
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 3}
 HOLD = "pods.example.com/hold"

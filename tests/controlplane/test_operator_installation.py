@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from dev.api_client import ApiError
+from dev.api_client import ApiError, Object
+from dev.cluster import Cluster
 from dev.controlplane import control_plane
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices, agent_service, conditions, install_definitions
 from tests.controlplane.operator_process import START_DEADLINE, OperatorProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dev.api_client import Object
-    from dev.cluster import Cluster
 
 
 @pytest.fixture

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
+from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices, condition
-from tests.controlplane.operator_process import delete_namespace, make_namespace, said
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.operator_process import OperatorProcess, delete_namespace, make_namespace, said
 
 
 def test_kpf_10_the_standby_takes_over_at_once_from_a_leader_that_is_told_to_end(

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dev.cluster import Cluster
 from dev.process import running, wait_until
-from tests.controlplane.agent_services import DEADLINE
-from tests.controlplane.operator_process import said
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices, Object
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import DEADLINE, AgentServices, Object
+from tests.controlplane.operator_process import OperatorProcess, said
 
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 10}
 

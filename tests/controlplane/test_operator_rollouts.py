@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import DEADLINE, identity, is_ready, spec_of
-from tests.controlplane.operator_process import said
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices, Object
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import DEADLINE, AgentServices, Object, identity, is_ready, spec_of
+from tests.controlplane.operator_process import OperatorProcess, said
 
 ROLLING: dict[str, dict[str, Any]] = {
     "prompt": {"agents": [{"name": "assistant", "systemPrompt": "Another."}]},

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.cluster import Cluster
 from dev.kwok_stages import PREFIX
 from dev.process import wait_until
-from tests.controlplane.agent_services import DEADLINE, condition, conditions, is_ready, spec_of
-from tests.controlplane.operator_process import passes, said
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from tests.controlplane.agent_services import AgentServices, Object
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import DEADLINE, AgentServices, Object, condition, conditions, is_ready, spec_of
+from tests.controlplane.operator_process import OperatorProcess, passes, said
 
 SHOWN_WITHIN = 15.0
 """Seconds from the moment when a pod shows its trouble."""

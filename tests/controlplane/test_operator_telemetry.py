@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import http.client
 import signal
-from typing import TYPE_CHECKING
 
 from dev.process import wait_until
-from tests.controlplane.agent_services import DEADLINE
-
-if TYPE_CHECKING:
-    from tests.controlplane.agent_services import AgentServices
-    from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.agent_services import DEADLINE, AgentServices
+from tests.controlplane.operator_process import OperatorProcess
 
 OK = http.client.OK
 NAMES = {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
 from dev.fake_messages_api import FakeMessagesApi, running
 from tests.runtime.runtime_process import PROVIDER_KEY, RuntimeProcess, anthropic_model, runtime_process
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 REQUEST_TIMEOUT_SECONDS = 6
 """Of the shared runtime with a provider; one test waits for it."""

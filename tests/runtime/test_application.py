@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from starlette.types import ASGIApp, Message, Send
 
-from agent_runtime.agent.model import Model, TextDelta
+from agent_runtime.agent.model import Model, ModelEvent, ModelRequest, TextDelta
 from agent_runtime.api import event_stream
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
@@ -17,14 +20,6 @@ from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import load_config
 from tests.runtime.runtime_process import KEY, parse_events, write_config
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
-    from pathlib import Path
-
-    from starlette.types import ASGIApp, Message, Send
-
-    from agent_runtime.agent.model import ModelEvent, ModelRequest
 
 ASK: Message = {"type": "http.request", "body": b'{"message": "Hi"}', "more_body": False}
 

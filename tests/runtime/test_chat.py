@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.runtime.runtime_process import KEY, OTHER_KEY, parse_events
-
-if TYPE_CHECKING:
-    from tests.runtime.conftest import Provided
-    from tests.runtime.runtime_process import RuntimeProcess
+from tests.runtime.conftest import Provided
+from tests.runtime.runtime_process import KEY, OTHER_KEY, RuntimeProcess, parse_events
 
 
 def test_an_answer_of_echo_needs_no_provider_and_says_so(echo_runtime: RuntimeProcess) -> None:

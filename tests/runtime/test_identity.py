@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from agent_runtime.api_keys import ApiKeys
 from dev.process import wait_until
-from tests.runtime.runtime_process import KEY, OTHER_KEY, runtime_process
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.runtime.runtime_process import RuntimeProcess
+from tests.runtime.runtime_process import KEY, OTHER_KEY, RuntimeProcess, runtime_process
 
 RENEWAL_SECONDS = 10
 """The directory is looked at every 2 s."""

@@ -10,7 +10,7 @@ import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 import orjson
@@ -21,7 +21,9 @@ from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.lifecycle import STALL_SECONDS
 from agent_runtime.settings import ConfigurationError, load_config
+from dev.fake_messages_api import FakeMessagesApi
 from dev.process import wait_until
+from tests.runtime.conftest import Provided
 from tests.runtime.runtime_process import (
     KEY,
     PROVIDER_KEY,
@@ -32,11 +34,6 @@ from tests.runtime.runtime_process import (
     runtime_process,
     write_config,
 )
-
-if TYPE_CHECKING:
-    from dev.fake_messages_api import FakeMessagesApi
-    from tests.runtime.conftest import Provided
-
 
 # Starting
 

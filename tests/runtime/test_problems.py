@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx2
 import pytest
 
 from agent_runtime.api.errors import CATALOGUE
 from agent_runtime.pipeline.body_limit import BODY_LIMIT_BYTES
 from dev.process import wait_until
-from tests.runtime.conftest import REQUEST_TIMEOUT_SECONDS
-from tests.runtime.runtime_process import KEY
-
-if TYPE_CHECKING:
-    import httpx2
-
-    from tests.runtime.conftest import Provided
-    from tests.runtime.runtime_process import RuntimeProcess
+from tests.runtime.conftest import REQUEST_TIMEOUT_SECONDS, Provided
+from tests.runtime.runtime_process import KEY, RuntimeProcess
 
 ASK = {"X-API-Key": KEY, "Content-Type": "application/json"}
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from agent_runtime.agent.model import ModelCallError
 from agent_runtime.api.errors import UPSTREAM_INTERRUPTED
+from dev.fake_messages_api import FakeMessagesApi
 from dev.process import wait_until
+from tests.runtime.conftest import Provided
 from tests.runtime.runtime_process import KEY, PROVIDER_KEY, anthropic_model, runtime_process
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dev.fake_messages_api import FakeMessagesApi
-    from tests.runtime.conftest import Provided
 
 CLOSED_SECONDS = 0.2
 """From the caller's leaving to the end of the connection to the provider."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import orjson
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from agent_runtime.agent.model import Message, Usage
 from agent_runtime.agent.providers.echo import EchoProvider
@@ -22,12 +25,6 @@ from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.turn import Turn, TurnEvent, TurnResult
 from agent_runtime.state.conversations import MemoryConversations
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-    from starlette.types import Message as AsgiMessage
 
 RESULT = TurnResult(None, "", "echo", "end_turn", Usage())
 

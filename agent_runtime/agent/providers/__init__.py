@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from agent_runtime.agent.model import Model
+from agent_runtime.agent.model import Model, Provider
 from agent_runtime.agent.providers.echo import EchoProvider
+from agent_runtime.config import ModelConfig, RuntimeConfig
 from agent_runtime.credentials import read_key
 from agent_runtime.settings import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from agent_runtime.agent.model import Provider
-    from agent_runtime.config import ModelConfig, RuntimeConfig
 
 
 def check_credentials(config: RuntimeConfig) -> None:

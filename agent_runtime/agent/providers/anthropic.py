@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anthropic
 import httpx2
 import orjson
 import structlog
+from anthropic.types import AssistantMessageParam, UserMessageParam
 
-from agent_runtime.agent.model import Completed, ModelCallError, TextDelta, Usage
+from agent_runtime.agent.model import Completed, Message, ModelCallError, ModelEvent, ModelRequest, TextDelta, Usage
 from agent_runtime.api.errors import (
     UPSTREAM_INTERRUPTED,
     UPSTREAM_OVERLOADED,
@@ -20,15 +22,8 @@ from agent_runtime.api.errors import (
     UPSTREAM_UNAUTHORIZED,
     UPSTREAM_UNAVAILABLE,
 )
+from agent_runtime.config import AnthropicProvider as AnthropicConfig
 from agent_runtime.credentials import CredentialsFile
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
-
-    from anthropic.types import AssistantMessageParam, UserMessageParam
-
-    from agent_runtime.agent.model import Message, ModelEvent, ModelRequest
-    from agent_runtime.config import AnthropicProvider as AnthropicConfig
 
 _log = structlog.get_logger()
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
 
-from agent_runtime.agent.model import Completed, TextDelta, Usage
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from agent_runtime.agent.model import ModelEvent, ModelRequest
+from agent_runtime.agent.model import Completed, ModelEvent, ModelRequest, TextDelta, Usage
 
 MODEL = "echo"
 

@@ -13,12 +13,11 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/ and Fi
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-if TYPE_CHECKING:
-    from agentservice_operator.engine.ports import Object
+from agentservice_operator.engine.ports import Object
 
 _SET_BY_SERVER = frozenset({"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"})
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import orjson
+from kubernetes.aio.client import ApiClient
 
+from agentservice_operator.engine.kinds import Kind
 from agentservice_operator.engine.ports import Conflict, Object
 from agentservice_operator.kube.errors import NotFound
 from agentservice_operator.kube.retry import with_retries
@@ -20,13 +22,6 @@ from agentservice_operator.kube.transport import (
     Request,
     Transport,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from kubernetes.aio.client import ApiClient
-
-    from agentservice_operator.engine.kinds import Kind
 
 PAGE = 500
 """Objects per page of a list; what kubectl and client-go ask for."""

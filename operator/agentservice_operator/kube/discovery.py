@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import orjson
 
+from agentservice_operator.engine.kinds import Kind
+from agentservice_operator.engine.ports import Object
+from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.errors import NotFound
 from agentservice_operator.kube.retry import with_retries
 from agentservice_operator.kube.transport import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from agentservice_operator.engine.kinds import Kind
-    from agentservice_operator.engine.ports import Object
-    from agentservice_operator.kube.client import KubeClient
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from agentservice_operator.engine.ports import AlreadyExists, Conflict, Forbidden, KubernetesError, Object, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _MESSAGE_LIMIT = 800
 _DENIED_BY_ADMISSION = re.compile(r"denied (?:the )?request|violates PodSecurity")

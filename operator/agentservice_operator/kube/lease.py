@@ -12,21 +12,17 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import orjson
 
 from agentservice_operator.engine.kinds import Kind
 from agentservice_operator.engine.ports import AlreadyExists, Conflict, KubernetesError, NotLeader, Object
+from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.errors import NotFound
 from agentservice_operator.kube.transport import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from agentservice_operator.kube.client import KubeClient
 
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 

@@ -10,23 +10,17 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import TYPE_CHECKING
 
 import orjson
 
-from agentservice_operator.engine.ports import KubernetesError
-from agentservice_operator.kube.client import typed
+from agentservice_operator.engine.kinds import Kind
+from agentservice_operator.engine.ports import KubernetesError, Object, Sink
+from agentservice_operator.kube.client import KubeClient, typed
 from agentservice_operator.kube.errors import Expired, NotFound, error_from_status
 from agentservice_operator.kube.transport import JSON, METADATA_ONLY, Request
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
-
-    from agentservice_operator.engine.kinds import Kind
-    from agentservice_operator.engine.ports import Object, Sink
-    from agentservice_operator.kube.client import KubeClient
 
 RELIST_EVERY = 110.0
 """Seconds, at most; spread downwards by a sixth. A lost event is healed within two minutes."""

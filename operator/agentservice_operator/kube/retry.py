@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from agentservice_operator.engine.ports import KubernetesError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 TRIES = 4
 WITHIN = 8.0

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
 from agentservice_operator.engine.ownership import digest, owned, owns
+from agentservice_operator.engine.ports import Object
 from hypothesis import given
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from agentservice_operator.engine.ports import Object
 
 ME = "agentservice-operator"
 

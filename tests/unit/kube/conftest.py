@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from agentservice_operator.kube.client import KubeClient
+from kubernetes.aio.client import ApiClient
 
 from tests.unit.kube.scripted_server import ScriptedServer, scripted_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from kubernetes.aio.client import ApiClient
 
 
 @pytest.fixture

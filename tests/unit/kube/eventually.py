@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 
 async def eventually(predicate: Callable[[], object], describe: Callable[[], object], *, within: float = 10.0) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from agentservice_operator.engine.ports import Object
+from agentservice_operator.engine.ports import Object
 
 
 class RecordingSink:

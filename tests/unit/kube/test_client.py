@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -11,13 +10,11 @@ from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET
 from agentservice_operator.engine.ports import AlreadyExists, KubernetesError, NotLeader
 from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.transport import CONCURRENCY, Request
+from aiohttp import web
+from kubernetes.aio.client import ApiClient
 
 from tests.unit.kube.eventually import eventually
 from tests.unit.kube.scripted_server import ScriptedServer, answers, hangs_up, refuses
-
-if TYPE_CHECKING:
-    from aiohttp import web
-    from kubernetes.aio.client import ApiClient
 
 LIVE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": "b"}}
 

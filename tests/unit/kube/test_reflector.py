@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentservice_operator.engine.kinds import CONFIG_MAP, DEPLOYMENT
+from agentservice_operator.engine.ports import Object
+from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.reflector import Reflector, _lines
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +19,6 @@ from hypothesis import strategies as st
 from tests.unit.kube.eventually import eventually
 from tests.unit.kube.recording_sink import RecordingSink
 from tests.unit.kube.scripted_server import ScriptedServer, answers, hangs_up, refuses, streams
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from agentservice_operator.engine.ports import Object
-    from agentservice_operator.kube.client import KubeClient
-
 
 LEAST_OF_THREE_BACKOFFS = 0.5 * (0.2 + 0.4 + 0.8)
 
