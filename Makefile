@@ -9,10 +9,11 @@ SOURCES := operator agent_runtime dev tests
 .PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e check generate lock clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
+	  awk -F ':.*## ' '{count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-18s %s\n", names[i], $$2}'
 
 $(READY): requirements/dev.txt pyproject.toml
-	@echo "== virtual environment in $(VENV)"
+	@echo "== virtual environment in $(VENV) (a minute or two, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.13"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
@@ -30,7 +31,7 @@ demo-down: $(READY) ## Remove all that the demo made
 test: $(READY) ## Every tier that this machine can run
 	@$(BIN)/python -m dev.test
 
-test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) ## One tier
+test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) ## This tier alone
 	@$(BIN)/python -m dev.test $*
 
 check: $(READY) ## Lint, types, imports, spelling, generated files fresh

@@ -15,7 +15,7 @@ import time
 from dev import toolchain
 from dev.agent_client import api_key, chat, reached
 from dev.cluster import Cluster
-from dev.engine import ensure_engine, find_engine, stop_engine
+from dev.engine import describe_absence, ensure_engine, find_engine, stop_engine
 from dev.images import REPOSITORY, build_images
 from dev.kind import delete_kind_cluster, kind_cluster, load_images
 from dev.process import DeadlineError
@@ -55,7 +55,7 @@ def down() -> int:
     try:
         engine = find_engine()
         if engine is None:
-            print("No Docker engine answers, so nothing of the demo runs.")
+            print(f"{describe_absence()}, so nothing was removed.")
         else:
             delete_kind_cluster(engine, CLUSTER)
             print(f"The kind cluster {CLUSTER} is gone.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from dev.progress import say, step
 from dev.toolchain import cache_folder
 
-INSTEAD = "or try an agent without containers: agentctl run -f examples/hello.yaml"
+INSTEAD = "or try an agent without containers: .venv/bin/agentctl run -f examples/hello.yaml"
 
 _STATE = cache_folder() / "engine"
 _PID_FILE = _STATE / "dockerd.pid"
@@ -129,7 +129,9 @@ def ensure_engine() -> Engine:
         if engine := find_engine():
             return engine
         if why_not := _why_not_ours_to_start():
-            raise NoEngineError(f"No Docker engine answers and {why_not}; install or start Docker, {INSTEAD}")
+            raise NoEngineError(
+                f"{describe_absence()} and {why_not}; install or start Docker, or get access to it, {INSTEAD}"
+            )
         if not _daemon_is_installed():
             say("==> no Docker engine here: installing Debian's (docker.io, iptables)")
             _install()
@@ -139,6 +141,13 @@ def ensure_engine() -> Engine:
         if engine is None:
             raise NoEngineError(f"dockerd started but does not answer any docker client; see {_LOG}, {INSTEAD}")
         return Engine(engine.client, started_here=True)
+
+
+def describe_absence() -> str:
+    """That no engine answers, in the words of the first docker client where there is one; no full stop."""
+    refusals = filter(None, map(_refusal, _clients()))
+    said = next(refusals, "there is no docker client on PATH")
+    return f"No Docker engine answers ({said})"
 
 
 def stop_engine() -> str:
@@ -171,11 +180,22 @@ def _clients() -> list[Path]:
 
 
 def _answers(client: Path) -> bool:
+    return _refusal(client) is None
+
+
+def _refusal(client: Path) -> str | None:
+    """Why no engine answers this client, in one line; None where one does."""
     try:
-        done = subprocess.run([client, "info"], capture_output=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+        done = subprocess.run([client, "info"], capture_output=True, check=False, text=True, timeout=10)
+    except subprocess.TimeoutExpired:
+        return f"{client} info: no answer within 10 s"
+    except OSError as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    said = done.stderr.strip().splitlines() or [f"{client} info failed with {done.returncode}"]
+    # The fact alone: neither the question after it nor the request that found it out.
+    return re.split(r"\. Is the docker daemon running|: Get ", said[-1])[0]
 
 
 def _can_use_buildkit(client: Path) -> bool:
@@ -187,8 +207,9 @@ def _can_use_buildkit(client: Path) -> bool:
 
 
 def _why_not_ours_to_start() -> str | None:
-    if os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT"):
-        return "DOCKER_HOST or DOCKER_CONTEXT names one elsewhere"
+    for variable in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        if named := os.environ.get(variable):
+            return f"{variable}={named} names one that is not ours to start"
     if os.uname().sysname != "Linux" or os.geteuid() != 0:
         return "only root on Linux can start one"
     if not _daemon_is_installed() and not shutil.which("apt-get"):

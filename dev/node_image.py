@@ -14,7 +14,7 @@ from pathlib import Path
 from dev import toolchain
 from dev.debian import import_root_file_system
 from dev.engine import Engine
-from dev.progress import step
+from dev.progress import say, step
 
 _RECIPE = Path(__file__).parent / "kind_node"
 # cgroup version 1, which many nested virtual machines still have, is no longer supported by Debian 13's systemd.
@@ -54,6 +54,8 @@ def ensure_node_image(engine: Engine) -> str:
     image = f"localhost/agentservice/kind-node:{toolchain.version('kubelet')}-{_fingerprint()}"
     if engine.has_image(image):
         return image
+    if missing := [name for name in _PROGRAMS if toolchain.find(name) is None]:
+        say(f"==> building a node image, as none can be pulled: {len(missing)} programs come first, about ten minutes")
     programs = toolchain.ensure(*_PROGRAMS)
     base = f"localhost/agentservice/kind-base:{_SUITE}-{hashlib.sha256(' '.join(_PACKAGES).encode()).hexdigest()[:8]}"
     cache = toolchain.cache_folder() / "images"
