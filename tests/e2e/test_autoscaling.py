@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from dev.cluster import Cluster
+from dev.kind_session import Session
 from dev.process import wait_until
-from tests.controlplane.agent_services import AgentServices, conditions
+from tests.controlplane.agent_services import AgentServices, Object, conditions
 from tests.e2e.agents import wait_ready
 from tests.e2e.history import followed
 from tests.e2e.traffic import load
-
-if TYPE_CHECKING:
-    from dev.cluster import Cluster
-    from dev.kind_session import Session
-    from tests.controlplane.agent_services import Object
 
 SCALED_DEADLINE = 180.0
 """Seconds; metrics come every 15 and the autoscaler looks every 15."""
