@@ -14,6 +14,7 @@ import kopf
 
 from agentservice_operator.api.v1alpha1.types import GROUP, PLURAL, VERSION
 from agentservice_operator.engine.ports import Object
+from agentservice_operator.kube.client import PAGE
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 WATCH_TIMEOUT_SECONDS = 290
@@ -84,5 +85,6 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.enforce_retry_after = True
     settings.watching.server_timeout = WATCH_TIMEOUT_SECONDS
     settings.watching.connect_timeout = 10.0
+    settings.watching.chunk_size = PAGE
     settings.process.ultimate_exiting_timeout = EXIT_TIMEOUT_SECONDS
     return settings

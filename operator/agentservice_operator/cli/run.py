@@ -160,8 +160,9 @@ def _environment(
 def _require_free(port: int) -> None:
     try:
         _bind(port)
-    except OSError as error:
-        raise InputError(f"port {port} cannot be used ({error.strerror}): choose another one with --port") from error
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "there is none of that number"
+        raise InputError(f"port {port} cannot be used ({reason}): choose another one with --port") from error
 
 
 def _bind(port: int) -> int:

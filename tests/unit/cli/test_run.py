@@ -187,6 +187,14 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     assert said == f"agentctl: port {port} cannot be used (Address already in use): choose another one with --port\n"
 
 
+def test_a_number_that_no_port_has_is_said(tmp_path: Path) -> None:
+    said = refusal(tmp_path, HELLO, "--port=70000")
+
+    assert (
+        said == "agentctl: port 70000 cannot be used (there is none of that number): choose another one with --port\n"
+    )
+
+
 def test_a_malformed_secret_is_a_wrong_command_line(tmp_path: Path) -> None:
     agentctl = Agentctl(tmp_path, HELLO, "--secret=anthropic")
 
