@@ -17,6 +17,8 @@ Object = dict[str, Any]
 DEFINITIONS = Path(__file__).parent.parent.parent / "crds"
 API = "agentservice.dev/v1alpha1"
 DEADLINE = 30.0
+COLLECTION_DEADLINE = 90.0
+"""The garbage collector looks for new kinds every 30 s: on a fresh plane it may not know AgentServices yet."""
 """Seconds for what takes below one on an idle machine."""
 CHILDREN = {
     "ServiceAccount": "v1",
@@ -25,6 +27,7 @@ CHILDREN = {
     "Deployment": "apps/v1",
     "Service": "v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
+    "PodDisruptionBudget": "policy/v1",
 }
 """Every kind of child, and its API version."""
 
@@ -124,9 +127,9 @@ class AgentServices:
             lambda: self.cluster.api.find(path) is None, deadline=deadline, describe=lambda: self.cluster.api.find(path)
         )
 
-    def wait_ready(self, name: str = "hello", *, reason: str = "Available") -> Object:
+    def wait_ready(self, name: str = "hello", *, reason: str = "Available", deadline: float = DEADLINE) -> Object:
         """Wait until its newest generation is Ready, and return it."""
-        return self.wait(lambda service: is_ready(service, reason), name)
+        return self.wait(lambda service: is_ready(service, reason), name, deadline=deadline)
 
     def wait_not_ready(self, reason: str, name: str = "hello", *, deadline: float = DEADLINE) -> Object:
         """Wait until it is not Ready for `reason`, and return it."""

@@ -6,7 +6,7 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, DEADLINE, AgentServices, identity
+from tests.controlplane.agent_services import CHILDREN, COLLECTION_DEADLINE, AgentServices, identity
 from tests.controlplane.operator_process import OperatorProcess
 
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 3}
@@ -29,7 +29,7 @@ def test_kpf_3_deleting_an_agent_service_takes_all_its_children_along(
     services.wait_gone(deadline=5)
     wait_until(
         lambda: not services.children() and not services.pods(),
-        deadline=DEADLINE,
+        deadline=COLLECTION_DEADLINE,
         describe=lambda: [identity(child) for child in services.children()],
     )
     assert [write for write in operator.writes(since=before) if write.verb == "create"] == []
@@ -52,7 +52,7 @@ def test_siv_8_a_namesake_waits_for_the_end_of_the_old_children(
     assert {c["type"] for c in waiting["status"]["conditions"]} >= {"Reconciling"}
     cluster.api.patch(path, {"metadata": {"finalizers": None}})
 
-    services.wait_ready()
+    services.wait_ready(deadline=COLLECTION_DEADLINE)
     children = services.children()
     assert sorted(child["kind"] for child in children) == sorted(CHILDREN)
     assert not old & {child["metadata"]["uid"] for child in children}
