@@ -37,6 +37,7 @@ def install_operator(cluster: Cluster, images: Images, *values: str) -> None:
         f"--set={value}" for value in values
     ]
     waiting = ["--create-namespace", "--wait", "--timeout=3m"]
+    toolchain.ensure("helm4")  # its build, where there is one, is a step of its own
     with step("installing the operator"):
         _helm(cluster, "upgrade", "--install", _NAME, str(_CHART), *waiting, *options)
 
