@@ -35,9 +35,10 @@ from agentservice_operator.kube.lease import LeaderElector
 from agentservice_operator.kube.reflector import Reflector
 from agentservice_operator.kube.transport import connect
 from agentservice_operator.logs import configure_logging
+from agentservice_operator.metrics import Metrics
 from agentservice_operator.settings import Settings
 from agentservice_operator.status.compute import reason_of
-from agentservice_operator.telemetry import Health, Metrics, TelemetryServer
+from agentservice_operator.telemetry import Health, TelemetryServer
 
 log = structlog.get_logger(__name__)
 

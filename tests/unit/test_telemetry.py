@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
-from agentservice_operator.telemetry import LIVENESS_LIMIT_SECONDS, Health, Metrics, TelemetryServer
+from agentservice_operator.metrics import Metrics
+from agentservice_operator.telemetry import LIVENESS_LIMIT_SECONDS, Health, TelemetryServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.engine.clock import Clock

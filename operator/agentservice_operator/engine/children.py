@@ -33,10 +33,10 @@ from agentservice_operator.engine.ports import (
     Kubernetes,
     Object,
 )
+from agentservice_operator.metrics import Metrics
 from agentservice_operator.status.compute import Trouble
 from agentservice_operator.status.observed import DeploymentFacts
 from agentservice_operator.status.problems import Problem
-from agentservice_operator.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from agentservice_operator.engine.kinds import ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, NotLeader
 from agentservice_operator.engine.queue import Priority, WorkQueue
 from agentservice_operator.engine.reconcile import Result
-from agentservice_operator.telemetry import Metrics
+from agentservice_operator.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, TypeVar
 
-from agentservice_operator.telemetry import QueueMetrics
+from agentservice_operator.metrics import QueueMetrics
 
 K = TypeVar("K", bound=Hashable)
 

@@ -10,7 +10,7 @@ from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children, Memory, ReplicasPolicy
 from agentservice_operator.engine.kinds import AGENT_SERVICE, DEPLOYMENT, SECRET, SERVICE
 from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Conflict, Object
-from agentservice_operator.telemetry import Metrics
+from agentservice_operator.metrics import Metrics
 
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
 from tests.unit.engine.objects import NAMESPACE, Woken, agent_service, config_map, deployment, known_service

@@ -15,7 +15,7 @@ from agentservice_operator.engine.kinds import ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, NotLeader
 from agentservice_operator.engine.queue import WorkQueue
 from agentservice_operator.engine.reconcile import Result
-from agentservice_operator.telemetry import Metrics
+from agentservice_operator.metrics import Metrics
 
 from tests.unit.engine.clock import Clock
 from tests.unit.engine.objects import HELLO, OTHER

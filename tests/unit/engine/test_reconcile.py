@@ -13,7 +13,7 @@ from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, Kuberne
 from agentservice_operator.engine.reconcile import Reconciler
 from agentservice_operator.engine.references import References
 from agentservice_operator.engine.report import Reporter
-from agentservice_operator.telemetry import Metrics
+from agentservice_operator.metrics import Metrics
 
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
 from tests.unit.engine.objects import HELLO, NAMESPACE, Woken, agent_service

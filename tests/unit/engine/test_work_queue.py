@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 from agentservice_operator.engine.queue import BASE_DELAY_SECONDS, MAX_DELAY_SECONDS, Priority, WorkQueue
-from agentservice_operator.telemetry import QueueMetrics
+from agentservice_operator.metrics import QueueMetrics
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
