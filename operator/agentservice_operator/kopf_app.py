@@ -6,6 +6,7 @@ Only ``on.event`` is used for resources: kopf's other handlers are edge-triggere
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from agentservice_operator.kube.client import PAGE
 REQUEST_TIMEOUT_SECONDS = 30.0
 WATCH_TIMEOUT_SECONDS = 290
 """The server ends a watch after this long, so that no connection outlives what proxies in between allow."""
+RECURSION_LIMIT = 50_000
+"""kopf reads and copies whole objects recursively, two calls a level, and ends where it cannot. The API server takes
+10,000 levels: nobody shall end the operator by writing one AgentService."""
 EXIT_TIMEOUT_SECONDS = 15.0
 """Below the pod's grace period of 30 s."""
 
@@ -42,6 +46,7 @@ async def serve(handlers: Handlers, *, namespaces: Sequence[str], stop: asyncio.
         namespaces: Where to watch; none means the whole cluster.
         stop: Ends it from inside.
     """
+    sys.setrecursionlimit(RECURSION_LIMIT)
     await kopf.operator(
         registry=_registry(handlers),
         settings=_settings(),

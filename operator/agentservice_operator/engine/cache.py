@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+import structlog
+
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Kind, ServiceKey
 from agentservice_operator.engine.ownership import digest, owned, owns
@@ -24,6 +26,8 @@ from agentservice_operator.status.observed import (
     deployment_facts,
     pod_facts,
 )
+
+log = structlog.get_logger(__name__)
 
 Wake = Callable[[ServiceKey, Priority], None]
 
@@ -188,7 +192,7 @@ class Cache(Generic[T]):
         listed = set()
         for item in objects:
             listed.add((item["metadata"]["namespace"], item["metadata"]["name"]))
-            self._put(self._project(item), priority)
+            self._see(item, priority)
         for key, entry in list(self._entries.items()):
             if key in listed or (namespace is not None and key[0] != namespace):
                 continue
@@ -199,11 +203,11 @@ class Cache(Generic[T]):
 
     def put(self, item: Object) -> None:
         """Take over an event."""
-        self._put(self._project(item), Priority.CHANGE)
+        self._see(item, Priority.CHANGE)
 
     def put_listed(self, item: Object) -> None:
         """Take over an item of somebody else's list: live changes go first."""
-        self._put(self._project(item), Priority.STARTUP)
+        self._see(item, Priority.STARTUP)
 
     def put_own(self, item: Object) -> T:
         """Take over the answer to a write of ours: it wakes nobody, and neither will the watch's echo of it.
@@ -229,6 +233,17 @@ class Cache(Generic[T]):
     def forget(self, namespace: str, name: str) -> None:
         """Drop an entry that a live read showed to be gone."""
         self._drop((namespace, name))
+
+    def _see(self, item: Object, priority: Priority) -> None:
+        try:
+            entry = self._project(item)
+        except Exception:
+            # Anybody may make an object with our labels: one that is odd must not hide all others of its kind.
+            meta = item["metadata"]
+            log.exception("an object cannot be read; it is left out", namespace=meta["namespace"], name=meta["name"])
+            self._drop((meta["namespace"], meta["name"]))
+        else:
+            self._put(entry, priority)
 
     def _put(self, entry: T, priority: Priority | None) -> None:
         key = (entry.namespace, entry.name)

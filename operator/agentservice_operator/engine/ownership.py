@@ -13,6 +13,7 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/ and Fi
 from __future__ import annotations
 
 import hashlib
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -20,6 +21,9 @@ import orjson
 from agentservice_operator.engine.ports import Object
 
 _SET_BY_SERVER = frozenset({"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"})
+
+_SCALAR = (str, int, float, NoneType)
+"""What merge keys and the items of sets are; a bool is an int."""
 
 
 def digest(intent: Object) -> str:
@@ -117,20 +121,36 @@ def _owned_list(live: list[Any], fields: Object, others: list[Object]) -> list[A
     values: set[Any] = set()
     items: dict[tuple[str, ...], dict[tuple[Any, ...], str]] = {}
     for name in fields:
-        if name[:2] == "v:":
-            values.add(orjson.loads(name[2:]))
-        elif name[:2] == "k:":
-            keys = orjson.loads(name[2:])
-            items.setdefault(tuple(keys), {})[tuple(keys.values())] = name
+        if name[:2] not in ("v:", "k:"):
+            continue
+        named = _named(name)
+        if isinstance(named, dict):
+            items.setdefault(tuple(named), {})[tuple(named.values())] = name
+        elif named is not None:
+            values.add(named)
     result: list[Any] = []
     for item in live:
         if not isinstance(item, dict):
-            if item in values:
+            if isinstance(item, _SCALAR) and item in values:
                 result.append(item)
             continue
         for keys, names in items.items():
-            found = names.get(tuple(item.get(key) for key in keys))
+            of_item = tuple(item.get(key) for key in keys)
+            found = names.get(of_item) if all(isinstance(key, _SCALAR) for key in of_item) else None
             if found is not None:
                 result.append(_owned(item, fields[found], _below(others, found)))
                 break
     return result
+
+
+def _named(name: str) -> Any:
+    """Whom ``v:`` or ``k:`` names: a value, or merge keys and their values; None where it can be no item of a list.
+
+    Whoever may write an object may write its managedFields, too, and there the API server takes any JSON.
+    """
+    try:
+        named = orjson.loads(name[2:])
+    except orjson.JSONDecodeError:
+        return None
+    parts = named.values() if isinstance(named, dict) and name[0] == "k" else (named,)
+    return named if all(isinstance(part, _SCALAR) for part in parts) else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
-import orjson
 from kubernetes.aio.client import ApiClient
 
 from agentservice_operator.engine.kinds import Kind
 from agentservice_operator.engine.ports import Conflict, Object
+from agentservice_operator.kube.decoding import decode
 from agentservice_operator.kube.errors import NotFound
 from agentservice_operator.kube.retry import with_retries
 from agentservice_operator.kube.transport import (
@@ -185,13 +185,11 @@ class KubeClient:
         return await self._write(request)
 
     async def _read(self, request: Request) -> Object:
-        answer: Object = orjson.loads(await with_retries(lambda: self.transport.send(request)))
+        answer: Object = decode(await with_retries(lambda: self.transport.send(request)))
         return answer
 
     async def _write(self, request: Request) -> Object:
-        answer: Object = orjson.loads(
-            await with_retries(lambda: self.transport.send(request, before=self._before_write))
-        )
+        answer: Object = decode(await with_retries(lambda: self.transport.send(request, before=self._before_write)))
         return answer
 
 

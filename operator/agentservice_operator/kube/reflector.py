@@ -19,6 +19,7 @@ import orjson
 from agentservice_operator.engine.kinds import Kind
 from agentservice_operator.engine.ports import KubernetesError, Object, Sink
 from agentservice_operator.kube.client import KubeClient, typed
+from agentservice_operator.kube.decoding import decode
 from agentservice_operator.kube.errors import Expired, NotFound, error_from_status
 from agentservice_operator.kube.transport import JSON, METADATA_ONLY, Request
 
@@ -119,14 +120,14 @@ class Reflector:
                 await asyncio.sleep(_backoff(scope.failures))
 
     async def _list(self, scope: _Scope) -> None:
-        packed: list[bytes] = []
+        packed: list[bytes | list[Object]] = []
         page: Object | None = None
         pages = self._client.pages(
             self.kind, scope.namespace, label_selector=self._label_selector, metadata_only=self._metadata_only
         )
         async for next_page in pages:
             if page is not None:
-                packed.append(orjson.dumps(page["items"]))  # as JSON an object takes a tenth of the memory
+                packed.append(_packed(page["items"]))
             page = next_page
         if page is None:
             raise AssertionError("a list has at least one page")
@@ -135,9 +136,9 @@ class Reflector:
         scope.version = version
         self._heard(scope, listed=True)
 
-    def _unpacked(self, packed: list[bytes], last: list[Object]) -> Iterator[Object]:
+    def _unpacked(self, packed: list[bytes | list[Object]], last: list[Object]) -> Iterator[Object]:
         for page in packed:
-            for item in orjson.loads(page):
+            for item in orjson.loads(page) if isinstance(page, bytes) else page:
                 yield typed(item, self.kind)
         for item in last:
             yield typed(item, self.kind)
@@ -176,7 +177,7 @@ class Reflector:
         )
         async with self._client.transport.stream(request, stalled_after=self._stalled_after) as chunks:
             async for line in _lines(chunks):
-                self._take(scope, orjson.loads(line), request.subject)
+                self._take(scope, decode(line), request.subject)
                 self._heard(scope)
 
     def _take(self, scope: _Scope, event: Object, subject: str) -> None:
@@ -208,6 +209,14 @@ class _Scope:
     heard: float = field(default_factory=time.monotonic)
     failures: int = 0
     listed: bool = False
+
+
+def _packed(items: list[Object]) -> bytes | list[Object]:
+    """As JSON an object takes a tenth of the memory; one that is nested too deeply to be written is kept as it is."""
+    try:
+        return orjson.dumps(items)
+    except orjson.JSONEncodeError:
+        return items
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -299,3 +299,24 @@ def test_somebody_elses_list_goes_after_live_changes(services: Cache[Service], w
     services.put(agent_service(version=11, generation=2))
 
     assert woken == [(HELLO, Priority.STARTUP), (HELLO, Priority.CHANGE)]
+
+
+def test_an_object_that_cannot_be_read_hides_no_other(config_maps: Cache[Child]) -> None:
+    odd = config_map(name="odd", version=4)
+    del odd["metadata"]["uid"]
+
+    config_maps.replace([odd, config_map(version=5)], "9", None)
+    config_maps.put(odd)
+
+    assert config_maps.get(NAMESPACE, "odd") is None
+    assert version_of(config_maps) == "5"
+
+
+def test_what_was_known_of_an_object_that_cannot_be_read_any_more_is_forgotten(config_maps: Cache[Child]) -> None:
+    config_maps.put(config_map(version=4))
+    odd = config_map(version=5)
+    del odd["metadata"]["uid"]
+
+    config_maps.put(odd)
+
+    assert config_maps.get(NAMESPACE, "hello-config") is None

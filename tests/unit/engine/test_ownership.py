@@ -268,3 +268,23 @@ def test_any_owned_value_that_changed_was_taken_or_is_gone_is_seen(tree: Map, da
             del entries[entry]
 
     assert digest(owned(found, ME)) != digest(intent(spec=applied(tree)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'v:{"a":1}',
+        "v:[1]",
+        "v:" + "[" * 2000 + "]" * 2000,
+        'k:{"name":{"a":1}}',
+        'k:{"securityContext":"x"}',
+        "v:1e999",
+    ],
+)
+def test_a_record_that_no_server_makes_names_nothing(name: str) -> None:
+    found = live(
+        {"f:spec": {"f:containers": {name: {}}, "f:args": {name: {}}}},
+        spec={"containers": [{"name": "a", "securityContext": {}}], "args": ["a", ["b"]]},
+    )
+
+    assert owned(found, ME) == intent(spec={"containers": [], "args": []})
