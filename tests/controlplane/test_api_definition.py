@@ -35,6 +35,7 @@ DEFAULTS = {
         "rollout": {"maxSurge": 1, "maxUnavailable": 0, "progressDeadlineSeconds": 300},
         "revisionHistoryLimit": 3,
     },
+    "disruption": {"maxUnavailable": 1},
     "state": {"backend": "Ephemeral"},
     "access": {"apiKeys": {"source": "Generated"}},
     "exposure": {"service": {"type": "ClusterIP", "port": 80}},

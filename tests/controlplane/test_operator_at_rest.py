@@ -119,8 +119,14 @@ def test_prf_5_a_restart_lists_each_kind_and_writes_nothing(
     assert versions(services.everything("plain", "scaled", "rich")) == objects
     lists = [request.uri.split("?")[0] for request in operator.requests(since=before) if request.verb == "list"]
     # ConfigMaps twice: ours, and the metadata of all for what specs refer to; AgentServices by kopf and by ourselves.
-    kinds = ("AgentService", "AgentService", "ConfigMap", "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Pod")
-    assert sorted(lists) == sorted(services.path(kind, "") for kind in (*kinds, "Service", "ServiceAccount"))
+    kinds = (
+        "AgentService",
+        "AgentService",
+        "ConfigMap",
+        "Pod",
+        *(kind.kind for kind in CHILDREN if kind is not SECRET),
+    )
+    assert sorted(lists) == sorted(services.path(kind, "") for kind in kinds)
 
 
 def test_kpf_2_nothing_is_left_on_the_agent_service_but_its_status(

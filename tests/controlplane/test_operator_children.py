@@ -123,6 +123,7 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
             "spec": {"template": {"spec": {"containers": [{"name": "runtime", "image": "other.invalid/x"}]}}}
         },
         "HorizontalPodAutoscaler": {"spec": {"maxReplicas": 9}},
+        "PodDisruptionBudget": {"spec": {"maxUnavailable": 3}},
         "Service": {"spec": {"sessionAffinity": "None", "sessionAffinityConfig": None}},
         "ServiceAccount": {"automountServiceAccountToken": True},
     }
@@ -262,14 +263,23 @@ def key_of(secret: Object) -> str:
     return base64.b64decode(secret["data"]["default"]).decode()
 
 
-def test_the_autoscaler_goes_when_autoscaling_does(operator: OperatorProcess, services: AgentServices) -> None:
-    services.apply(autoscaling=AUTOSCALING)
+@pytest.mark.parametrize(
+    ("kind", "wanted", "unwanted"),
+    [
+        ("HorizontalPodAutoscaler", {"autoscaling": AUTOSCALING}, {}),
+        ("PodDisruptionBudget", {"replicas": 2}, {"replicas": 1}),
+    ],
+)
+def test_a_child_goes_when_the_spec_no_longer_asks_for_it(
+    operator: OperatorProcess, services: AgentServices, kind: str, wanted: Object, unwanted: Object
+) -> None:
+    services.apply(**wanted)
     services.wait_ready()
-    assert services.child("HorizontalPodAutoscaler")
+    assert services.child(kind)
 
-    services.apply()
+    services.apply(**unwanted)
 
-    path = services.path("HorizontalPodAutoscaler")
+    path = services.path(kind)
     wait_until(lambda: services.cluster.api.find(path) is None, deadline=DEADLINE, describe=operator.child.log_tail)
     services.wait_ready()
 

@@ -43,6 +43,7 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
 POD = Kind("Pod", "", "v1", "pods")
+POD_DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
 REPLICA_SET = Kind("ReplicaSet", "apps", "v1", "replicasets")
 SECRET = Kind("Secret", "", "v1", "secrets")
 SERVICE = Kind("Service", "", "v1", "services")
@@ -55,6 +56,7 @@ CHILDREN: dict[Kind, Wave] = {
     DEPLOYMENT: Wave.WORKLOAD,
     SERVICE: Wave.WORKLOAD,
     HORIZONTAL_POD_AUTOSCALER: Wave.AROUND,
+    POD_DISRUPTION_BUDGET: Wave.AROUND,
 }
 """Every kind of child; a new one is a row here and a builder."""
 

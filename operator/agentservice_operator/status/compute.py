@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
-from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
+from agentservice_operator.api.v1alpha1.types import AgentServiceSpec, Disruption
 from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, PAUSED_ANNOTATION, SERVER, SERVICE_LABEL
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
 from agentservice_operator.status.problems import Problem, pod_problem
@@ -183,7 +184,7 @@ def _while_unobserved(situation: Situation, deployment: DeploymentFacts) -> _Rea
 def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
     drained = deployment.updated_replicas == deployment.replicas > 0
     steady = situation.previous.get("currentRevision") == deployment.revision
-    available, needed = _steady_counts(situation, deployment) if steady else _rollout_counts(deployment)
+    available, needed = (_steady_counts if steady else _rollout_counts)(situation, deployment)
     wanted = situation.revision is None or situation.paused is not None or deployment.revision == situation.revision
     if wanted and drained and available >= needed:
         return _Ready(status=True, reason=Reason.AVAILABLE, message=_serving_message(deployment))
@@ -214,13 +215,13 @@ def _serving_message(deployment: DeploymentFacts) -> str:
     return f"Revision {deployment.revision} serves on {pods}."
 
 
-def _rollout_counts(deployment: DeploymentFacts) -> tuple[int, int]:
-    """How many pods are available and how many must be before a new revision counts as serving: all but one."""
-    return deployment.available_replicas, max(1, deployment.wanted_replicas - 1)
+def _rollout_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[int, int]:
+    """How many pods are available, and how many must be before a new revision counts as serving."""
+    return deployment.available_replicas, _needed(situation.spec, deployment.wanted_replicas)
 
 
 def _steady_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[int, int]:
-    """How many pods of a revision that serves are available, and how many must be: all but one, at least one.
+    """How many pods of a revision that serves are available, and how many must be.
 
     A scale-up must not look like an outage: only pods that have been ready once, or that have a known trouble, are
     counted. Pods and Deployment come by two watches, either of which may be behind: the higher count holds.
@@ -228,7 +229,19 @@ def _steady_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[i
     pods = [pod for pod in situation.pods if pod.revision == deployment.revision and not pod.deleting]
     settled = sum(not pod.starting for pod in pods)
     available = max(sum(pod.ready for pod in pods), deployment.available_replicas)
-    return available, max(1, min(deployment.wanted_replicas, settled) - 1)
+    return available, _needed(situation.spec, min(deployment.wanted_replicas, settled))
+
+
+def _needed(spec: AgentServiceSpec | None, pods: int) -> int:
+    """How many of some pods must be available: as many as the PodDisruptionBudget asks for, and at least one.
+
+    Source of the rounding: getExpectedPodCount of Kubernetes' disruption controller.
+    """
+    disruption = Disruption() if spec is None else spec.disruption
+    missing = disruption.max_unavailable
+    if isinstance(missing, str):
+        missing = math.ceil(pods * int(missing.removesuffix("%")) / 100)
+    return max(1, pods - missing)
 
 
 def _trouble(situation: Situation, ready: _Ready) -> Trouble | None:

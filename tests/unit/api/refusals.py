@@ -218,6 +218,7 @@ BOUNDS = (
     ("spec.runtime.revisionHistoryLimit", 0, 50),
     ("spec.runtime.rollout.progressDeadlineSeconds", 1, 86_400),
     ("spec.runtime.rollout.maxUnavailable", 0, 1000),
+    ("spec.disruption.maxUnavailable", 1, 1000),
     ("spec.exposure.service.port", 1, 65_535),
 )
 """Least and largest value of every number with a bound that api.md names, and of the other numbers."""
@@ -244,6 +245,9 @@ SHAPES = (
     Refusal({"spec.runtime.resources.limits": {"cpu": "1 core"}}, "spec.runtime.resources.limits.cpu", ""),
     Refusal({"spec.runtime.resources.limits": {"cpu": -1}}, "spec.runtime.resources.limits.cpu", ""),
     Refusal({"spec.runtime.rollout.maxSurge": "half"}, "spec.runtime.rollout.maxSurge", ""),
+    Refusal({"spec.disruption.maxUnavailable": "0%"}, "spec.disruption.maxUnavailable", ""),
+    Refusal({"spec.disruption.maxUnavailable": "101%"}, "spec.disruption.maxUnavailable", ""),
+    Refusal({"spec.disruption.maxUnavailable": ""}, "spec.disruption.maxUnavailable", ""),
     Refusal({"spec.runtime.podLabels": {"a": "b c"}}, "spec.runtime.podLabels.a", ""),
     Refusal({"spec.runtime.env": [{"name": "A B", "value": "c"}]}, "spec.runtime.env[0].name", ""),
     Refusal({"spec.runtime.tolerations": [{"key": "a", "effect": "Never"}]}, "spec.runtime.tolerations[0].effect", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.labels import Object
 
@@ -18,7 +19,36 @@ def pod(**fields: Any) -> Object:
 def test_children_come_in_the_order_in_which_they_are_applied() -> None:
     kinds = [item["kind"] for item in build(agent_service(autoscaling={"maxReplicas": 2}), CONTEXT)]
 
-    assert kinds == ["ServiceAccount", "Secret", "ConfigMap", "Deployment", "Service", "HorizontalPodAutoscaler"]
+    assert kinds == [
+        "ServiceAccount",
+        "Secret",
+        "ConfigMap",
+        "Deployment",
+        "Service",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "several"),
+    [
+        ({"replicas": 0}, False),
+        ({"replicas": 1}, False),
+        ({"replicas": 2}, True),
+        ({}, True),
+        ({"autoscaling": {"maxReplicas": 1}}, False),
+        ({"autoscaling": {"maxReplicas": 2}}, True),
+    ],
+    ids=str,
+)
+def test_hlm_5_a_disruption_budget_is_there_where_more_than_one_pod_can_be(
+    fields: Object,
+    several: bool,  # noqa: FBT001 - the expected value
+) -> None:
+    kinds = [item["kind"] for item in build(agent_service(**fields), CONTEXT)]
+
+    assert ("PodDisruptionBudget" in kinds) == several
 
 
 def test_every_child_is_owned_without_blocking_the_deletion_of_its_owner() -> None:

@@ -241,7 +241,7 @@ class TestRevisions:
 
 
 class TestServing:
-    """Ready: fully updated, and all but one pod available, at least one."""
+    """Ready: fully updated, and as many pods available as the disruption budget asks for, at least one."""
 
     @pytest.mark.parametrize(
         ("wanted", "available", "ready"),
@@ -249,6 +249,22 @@ class TestServing:
     )
     def test_of_a_new_revision(self, wanted: int, available: int, ready: str) -> None:
         assert states(status_of(situation(deployment(wanted, available))))["Ready"] == ready
+
+    @pytest.mark.parametrize(
+        ("missing", "wanted", "needed"),
+        [(1, 1, 1), (2, 5, 3), (9, 5, 1), ("20%", 5, 4), ("21%", 5, 3), ("1%", 2, 1), ("1%", 1, 1), ("100%", 5, 1)],
+    )
+    def test_disruption_says_how_many_pods_may_be_missing(self, missing: int | str, wanted: int, needed: int) -> None:
+        asked = spec(disruption={"maxUnavailable": missing})
+
+        def ready(available: int, revision: str) -> str:
+            facts = deployment(wanted, available)
+            pods = [pod(f"pod-{n}", ready=n < available, lost_readiness=n >= available) for n in range(wanted)]
+            case = situation(facts, pods, spec=asked, previous=ready_before(revision))
+            return states(status_of(case))["Ready"]
+
+        for before in (OLD, NEW):  # during a rollout, and afterwards
+            assert (ready(needed, before), ready(needed - 1, before)) == ("True", "False")
 
     def test_ready_ends_with_the_last_ready_pod(self) -> None:
         before = ready_before()

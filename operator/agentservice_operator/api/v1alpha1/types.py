@@ -23,6 +23,7 @@ from agentservice_operator.api.v1alpha1.base import (
 )
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
+    Disruption,
     EnvVar,
     EnvVarSource,
     ResourceRequirements,
@@ -46,6 +47,7 @@ __all__ = [
     "Autoscaling",
     "ConfigMapKeyRef",
     "Credentials",
+    "Disruption",
     "EnvVar",
     "EnvVarSource",
     "Exposure",
@@ -219,6 +221,8 @@ class AgentServiceSpec(ApiModel):
     """Number of pods; 0 stops the service. Absent: 1 at creation, then left to whoever scales the Deployment."""
     autoscaling: Autoscaling | None = None
     """Scale the pods by their load. Excludes replicas."""
+    disruption: Disruption = Disruption()
+    """How many pods may be missing at the same time."""
     state: State = State()
     """Where conversations are kept."""
     access: Access = Access()

@@ -1,4 +1,4 @@
-"""How the serving pods run: image, resources, environment, scheduling, rollout, number."""
+"""How the serving pods run: image, resources, environment, scheduling, rollout, number, disruption."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ PodCount = Annotated[
     IntOrString(),
 ]
 """A number of pods, or a percentage of the replicas."""
+DisruptedPods = Annotated[
+    Annotated[int, Field(ge=1, le=1000)]
+    | Annotated[str, Field(min_length=2, max_length=4, pattern="^(100|[1-9][0-9]?)%$")],
+    IntOrString(),
+]
+"""At least one pod, since a percentage is rounded up: with none, no node with such a pod could ever be drained."""
 
 Resources = Annotated[dict[str, Quantity], Field(max_length=16), SHORT_KEYS, QUALIFIED_KEYS]
 
@@ -321,6 +327,15 @@ class Autoscaling(ApiModel):
             ".minReplicas",
         ),
     )
+
+
+class Disruption(ApiModel):
+    """How many pods may be missing at the same time: bounds evictions, such as the draining of a node."""
+
+    max_unavailable: DisruptedPods = 1
+    """Most pods that an eviction may leave missing, as a number or a percentage of the replicas, rounded up. Ready
+    tolerates as many. Kept by a PodDisruptionBudget where replicas or autoscaling.maxReplicas is above 1, or where
+    replicas is absent, so that others may scale."""
 
 
 _POWER_OF_TEN = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
