@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_runtime import __version__
+from agent_runtime.bounded_http import BoundedHttpProtocol
 from agent_runtime.config import SCHEMA_VERSION, RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
@@ -28,7 +29,14 @@ from agent_runtime.pipeline.admission import Admission
 def admin_server(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     """Serve `app` on `listener` from a thread, as long as the block runs."""
     config = uvicorn.Config(
-        app, loop="asyncio", lifespan="off", ws="none", log_config=None, access_log=False, server_header=False
+        app,
+        loop="asyncio",
+        http=BoundedHttpProtocol,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="admin", daemon=True)

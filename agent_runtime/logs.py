@@ -50,12 +50,18 @@ def configure(level: Literal["debug", "info", "warning", "error"], service: str)
             ],
         )
     )
+    # The SDK sets its own level when it is imported, to what ANTHROPIC_LOG says.
+    handler.addFilter(_may_be_shown)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _NEVER_BELOW_WARNING:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
+
+
+def _may_be_shown(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] not in _NEVER_BELOW_WARNING
 
 
 def _to_json(event: EventDict, **_: Any) -> str:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from agent_runtime.agent.providers import open_models
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
+from agent_runtime.bounded_http import BoundedHttpProtocol
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
@@ -119,6 +120,7 @@ async def _start(app: ASGIApp, listener: socket.socket) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         lifespan="off",
+        http=BoundedHttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,

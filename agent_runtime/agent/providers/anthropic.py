@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anthropic
 import httpx2
@@ -27,9 +28,19 @@ from agent_runtime.credentials import CredentialsFile
 
 _log = structlog.get_logger()
 
+T = TypeVar("T")
+
 CONNECT_SECONDS = 5.0
 _OVERLOADED = 529
 _OVERLOADED_TYPES = frozenset({"overloaded_error", "rate_limit_error"})
+LINE_LIMIT_BYTES = 1024 * 1024
+"""An event has one piece of text; the whole line of it is held."""
+ANSWER_LIMIT_CHARACTERS = 4 * 1024 * 1024
+"""Four times what the most tokens that a model may be asked for, 200,000, make."""
+FAILURE_LIMIT_BYTES = 64 * 1024
+"""Of the body of a refusal, which the SDK reads to its end, whenever that comes."""
+_NAME = re.compile(r"[!-~]{1,128}")
+_KIND = re.compile(r"[a-z_]{1,64}")
 _REPEATABLE_TYPES = frozenset({"api_error", "timeout_error"})
 
 
@@ -48,7 +59,10 @@ class AnthropicProvider:
             max_retries=0,  # the tries are ours: they end with the first text, and a fallback may follow
             # Reading has no limit of its own: the first-token timeout and the deadline of the request end it.
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
-            http_client=anthropic.DefaultAioHttpClient(),
+            # A redirect would carry the key and the prompt to wherever the provider likes, also inside the cluster.
+            http_client=anthropic.DefaultAioHttpClient(
+                follow_redirects=False, event_hooks={"response": [_bound_failure]}
+            ),
         )
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
@@ -83,7 +97,8 @@ class AnthropicProvider:
                 messages=[_param(message) for message in request.messages],
                 cache_control={"type": "ephemeral"},
                 stream=True,
-                extra_headers={"X-Api-Key": key},
+                # The SDK itself sends the key that it began with, as the bearer.
+                extra_headers={"Authorization": f"Bearer {key}", "X-Api-Key": key},
             ) as response:
                 answer = _Answer()
                 async for chunk in response.iter_bytes():
@@ -120,6 +135,7 @@ class _Answer:
         self._model = ""
         self._stop_reason = ""
         self._usage: dict[str, Any] = {}
+        self._characters = 0
 
     def read(self, chunk: bytes) -> Iterator[ModelEvent]:
         """What `chunk` completes.
@@ -140,16 +156,21 @@ class _Answer:
                     raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider sent what is not an answer.") from None
                 if event is not None:
                     yield event
+        if len(self._rest) > LINE_LIMIT_BYTES or self._characters > ANSWER_LIMIT_CHARACTERS:
+            raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider sent more than an answer can have.")
 
     def _understand(self, event: dict[str, Any]) -> ModelEvent | None:
         match event["type"]:
             case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                return TextDelta(event["delta"]["text"])
+                text = _checked(event["delta"]["text"], str)
+                self._characters += len(text)
+                return TextDelta(text)
             case "message_start":
-                self._model = event["message"]["model"]
+                self._model = _name(event["message"]["model"])
                 self._usage |= event["message"]["usage"]
             case "message_delta":
-                self._stop_reason = event["delta"].get("stop_reason") or self._stop_reason
+                if reason := event["delta"].get("stop_reason"):
+                    self._stop_reason = _name(reason)
                 # Its counts are cumulative; those it leaves out stay as they were.
                 self._usage |= {kind: count for kind, count in event["usage"].items() if count is not None}
             case "message_stop":
@@ -161,16 +182,63 @@ class _Answer:
 
 def _usage(raw: dict[str, Any]) -> Usage:
     return Usage(
-        input=raw.get("input_tokens") or 0,
-        output=raw.get("output_tokens") or 0,
-        cache_read=raw.get("cache_read_input_tokens") or 0,
-        cache_write=raw.get("cache_creation_input_tokens") or 0,
+        input=_count(raw.get("input_tokens")),
+        output=_count(raw.get("output_tokens")),
+        cache_read=_count(raw.get("cache_read_input_tokens")),
+        cache_write=_count(raw.get("cache_creation_input_tokens")),
     )
 
 
+def _count(value: object) -> int:
+    count = _checked(value or 0, int)
+    if count < 0:
+        raise ValueError("less than nothing")
+    return count
+
+
+def _name(value: object) -> str:
+    if not _NAME.fullmatch(name := _checked(value, str)):
+        raise ValueError("no name")
+    return name
+
+
+def _checked(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"a {kind.__name__} was expected")
+    return value
+
+
+def _kind(value: object) -> str:
+    """The provider's name for a failure as callers and logs may see it: it could write anything there."""
+    return value if isinstance(value, str) and _KIND.fullmatch(value) else "no known reason"
+
+
+class _Beginning(httpx2.AsyncByteStream):
+    """The first bytes of a stream."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = FAILURE_LIMIT_BYTES
+        async for chunk in self._stream:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound_failure(response: httpx2.Response) -> None:
+    if not response.is_success and isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _Beginning(response.stream)
+
+
 def _from_status(error: anthropic.APIStatusError) -> ModelCallError:
-    status = error.status_code
-    _log.warning("provider refused", status=status, type=error.type, upstream_request_id=error.request_id)
+    status, kind = error.status_code, _kind(error.type)
+    _log.warning("provider refused", status=status, type=kind, upstream_request_id=error.request_id)
     if status in {httpx2.codes.TOO_MANY_REQUESTS, _OVERLOADED}:
         return ModelCallError(
             UPSTREAM_OVERLOADED,
@@ -182,11 +250,11 @@ def _from_status(error: anthropic.APIStatusError) -> ModelCallError:
         return ModelCallError(UPSTREAM_UNAVAILABLE, f"The provider answered {status}.", retryable=True)
     if status == httpx2.codes.FORBIDDEN:
         return ModelCallError(UPSTREAM_UNAUTHORIZED, "The key of this model may not do this at the provider.")
-    return ModelCallError(UPSTREAM_REJECTED, f"The provider answered {status} ({error.type or 'no reason'}).")
+    return ModelCallError(UPSTREAM_REJECTED, f"The provider answered {status} ({kind}).")
 
 
 def _from_event(error: dict[str, Any]) -> ModelCallError:
-    kind = error.get("type")
+    kind = _kind(error.get("type"))
     _log.warning("provider failed within its answer", type=kind)
     if kind in _OVERLOADED_TYPES:
         return ModelCallError(UPSTREAM_OVERLOADED, f"The provider says {kind}.", retryable=True)
