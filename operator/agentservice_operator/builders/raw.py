@@ -34,5 +34,5 @@ def _field(key: str, value: Any) -> Any:
 def _quantity(value: Any) -> Any:
     try:
         return canonical(str(value))
-    except ValueError:
+    except (ValueError, ArithmeticError):
         return value  # the server refuses it with a better sentence than ours

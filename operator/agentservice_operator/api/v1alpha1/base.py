@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from agentservice_operator.api.markers import VALIDATIONS, Cel, JsonSchema, cel_string
 
@@ -81,7 +82,23 @@ Labels = Annotated[dict[str, LabelValue], Field(max_length=64), SHORT_KEYS, QUAL
 AnnotationValue = Annotated[str, Field(max_length=4096)]
 Annotations = Annotated[dict[str, AnnotationValue], Field(max_length=64), SHORT_KEYS, QUALIFIED_KEYS, UNRESERVED_KEYS]
 
-RawObject = dict[str, Any]
+RAW_LEVELS = 64
+"""Of what may nest in a raw field; Kubernetes' own types have about 15, serializers end at 255."""
+
+
+def _not_too_deep(raw: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [raw]
+    for _ in range(RAW_LEVELS):
+        level = [child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent)]
+        level = [child for child in level if isinstance(child, dict | list)]
+        if not level:
+            return raw
+    raise PydanticCustomError(
+        "too_deep", "the value nests deeper than {levels} levels: flatten it", {"levels": RAW_LEVELS}
+    )
+
+
+RawObject = Annotated[dict[str, Any], AfterValidator(_not_too_deep)]
 
 
 class SecretKeyRef(ApiModel):

@@ -34,7 +34,8 @@ from agentservice_operator.api.v1alpha1.base import (
 )
 
 _SECRET_NAME = r"(?i)(^|_)(API_?KEY|TOKEN|SECRET|PASS(WORD|WD)?|PRIVATE_KEY)$"  # noqa: S105 - finds names of secrets
-_URL_WITH_USER = "[A-Za-z][A-Za-z0-9+.-]*://[^/?#@ ]*@"
+_URL_WITH_USER = "[A-Za-z0-9+.-]://[^/?#@ ]*@"
+"""The last letter of the scheme will do: from its first one on, a search would take time by the square of the value."""
 _RESERVED_VARIABLE = "^(AGENTSERVICE_.*|PORT|ADMIN_PORT)$"
 
 ReplicaCount = Annotated[int, Field(ge=1, le=1000)]
