@@ -72,6 +72,45 @@ def test_an_unrelated_edit_of_what_somebody_else_allowed_is_let_through(
     assert refusal(author, edited) is None
 
 
+METADATA: dict[str, dict[str, Any]] = {
+    "spec.exposure.service.annotations": {"exposure": {"service": {"annotations": {"example.com/public": "true"}}}},
+    "spec.inheritedMetadata": {"inheritedMetadata": {"annotations": {"eks.amazonaws.com/role-arn": "admin"}}},
+    "spec.inheritedMetadata:": {"inheritedMetadata": {"labels": {"example.com/team": "a"}}},
+}
+
+
+@pytest.mark.parametrize(("field", "spec"), METADATA.items())
+def test_metadata_of_children_that_the_author_could_not_create_is_refused_with_a_sentence(
+    author: Any, namespace: str, field: str, spec: dict[str, Any]
+) -> None:
+    told = refusal(author, agent_service(namespace, "hello", **spec))
+
+    assert told is not None
+    assert field in told
+    assert f"in namespace {namespace}, which {AUTHOR} does not have" in told
+
+
+@pytest.mark.parametrize("spec", METADATA.values())
+def test_metadata_that_somebody_else_set_is_left_alone_by_other_edits_and_not_taken_away(
+    cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any]
+) -> None:
+    cluster.api.apply(agent_service(namespace, "hello", **spec))
+
+    assert refusal(author, agent_service(namespace, "hello", **spec, replicas=2)) is None
+    path = cluster.api.path("agentservice.dev/v1alpha1", "AgentService", namespace=namespace, name="hello")
+    with pytest.raises(ApiError, match=r"as (it is|they are)"):
+        author.patch(path, {"spec": dict.fromkeys(spec)}, dryRun="All")
+
+
+@pytest.mark.parametrize("spec", METADATA.values())
+def test_who_may_create_the_children_may_choose_their_metadata(
+    cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any]
+) -> None:
+    children = {"apiGroups": [""], "resources": ["services", "serviceaccounts"], "verbs": ["create"]}
+    with applied(cluster, grant(namespace, "children", children)):
+        assert refusal(author, agent_service(namespace, "hello", **spec)) is None
+
+
 def service(namespace: str, name: str, kind: str) -> dict[str, Any]:
     """An AgentService whose Service has this type."""
     return agent_service(namespace, name, exposure={"service": {"type": kind}})
