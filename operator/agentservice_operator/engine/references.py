@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from agentservice_operator.api.v1alpha1.conditions import Reason
-from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
 from agentservice_operator.builders.references import references
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, ServiceKey
 from agentservice_operator.engine.ports import Kubernetes, Object
@@ -53,8 +53,8 @@ class _Secret:
 @dataclass(frozen=True, slots=True)
 class _ConfigMap:
     resource_version: int
-    values: dict[str, str] | None
-    """None where there is none of that name."""
+    values: dict[str, str | None] | None
+    """Of the keys that somebody asked for; None for a key that is not there. None where there is none of that name."""
 
 
 class References:
@@ -92,10 +92,13 @@ class References:
         problems: list[Problem] = []
         values: dict[tuple[str, str], str] = {}
         for (name, key), purpose in wanted.config_maps.items():
-            found = await self._config_map((namespace, name))
-            if found is None or key not in found:
+            found = await self._config_map((namespace, name), key)
+            value = found[key] if found is not None else None
+            if value is None:
                 problems.append(_missing("ConfigMap", name, key if found is not None else None, purpose))
-            values[name, key] = (found or {}).get(key, "")
+            elif len(value) > MAX_PROMPT_CHARACTERS:
+                problems.append(_too_long(name, key, purpose))
+            values[name, key] = value or ""
         all_secrets = True
         for (name, key), purpose in wanted.secrets.items():
             secret = await self._secret((namespace, name), key)
@@ -161,16 +164,18 @@ class References:
         for name in names:
             self._users[name].add(key)
 
-    async def _config_map(self, name: Name) -> dict[str, str] | None:
+    async def _config_map(self, name: Name, key: str) -> dict[str, str | None] | None:
         known = self._config_maps.get(name)
-        if known is None:
+        if known is None or (known.values is not None and key not in known.values):
+            keys = {key, *((known.values or ()) if known else ())}  # a ConfigMap may hold a megabyte that nobody uses
             before = self._events[name]
             item = await self._kubernetes.get(CONFIG_MAP, *name)
-            known = (
-                _ConfigMap(int(item["metadata"]["resourceVersion"]), item.get("data") or {})
-                if item
-                else _ConfigMap(0, None)
-            )
+            if item is None:
+                known = _ConfigMap(0, None)
+            else:
+                data = item.get("data") or {}
+                version = int(item["metadata"]["resourceVersion"])
+                known = _ConfigMap(version, {each: _cut(data.get(each)) for each in keys})
             self._config_maps[name] = known
             if self._events[name] != before:
                 self._changed(name)
@@ -199,6 +204,18 @@ def _data_keys(item: Object) -> frozenset[str] | None:
 def _missing(kind: str, name: str, key: str | None, purpose: str) -> Problem:
     what = f"{kind} {name} has no key {key}" if key is not None else f"{kind} {name} does not exist"
     return Problem(Reason.REFERENCE_NOT_FOUND, f"{what}; it is needed for {purpose}. Create it in the same namespace.")
+
+
+def _too_long(name: str, key: str, purpose: str) -> Problem:
+    what = (
+        f"ConfigMap {name} has more than {MAX_PROMPT_CHARACTERS} characters under {key}, which is needed for {purpose}"
+    )
+    return Problem(Reason.INVALID_SPEC, f"{what}. Shorten it.", terminal=True)
+
+
+def _cut(value: str | None) -> str | None:
+    """A value as far as anybody may use it, and one character more to tell that it is too long."""
+    return value[: MAX_PROMPT_CHARACTERS + 1] if value is not None else None
 
 
 def _name(item: Object) -> Name:

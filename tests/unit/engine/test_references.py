@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.parse import parse
-from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, Object
 from agentservice_operator.engine.references import References
@@ -251,6 +251,29 @@ async def test_a_missing_key_of_a_config_map_is_named(library: Library) -> None:
 
     assert "ConfigMap prompts has no key clerk" in resolved.problems[0].message
     assert resolved.values == {("prompts", "clerk"): ""}
+
+
+async def test_a_prompt_that_is_too_long_is_refused_with_its_place_and_not_kept(library: Library) -> None:
+    library.kubernetes.hold(CONFIG_MAP, prompts(5, "x" * (MAX_PROMPT_CHARACTERS + 500)))
+
+    resolved = await library.references.resolve(with_prompt())
+
+    (problem,) = resolved.problems
+    assert problem.terminal
+    assert "ConfigMap prompts has more than 32768 characters under clerk" in problem.message
+    assert len(resolved.values["prompts", "clerk"]) <= MAX_PROMPT_CHARACTERS + 1
+
+
+async def test_a_key_that_another_agent_service_uses_is_read_when_it_is_asked_for(library: Library) -> None:
+    both = prompts(5)
+    both["data"]["judge"] = "You are a judge."
+    library.kubernetes.hold(CONFIG_MAP, both)
+    await library.references.resolve(with_prompt("clerk"))
+
+    resolved = await library.references.resolve(with_prompt("judge", name="other"))
+
+    assert resolved.values == {("prompts", "judge"): "You are a judge."}
+    assert resolved.problems == ()
 
 
 @pytest.mark.parametrize("change", ["put", "remove"])

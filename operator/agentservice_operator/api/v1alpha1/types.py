@@ -35,6 +35,7 @@ __all__ = [
     "API_VERSION",
     "GROUP",
     "KIND",
+    "MAX_PROMPT_CHARACTERS",
     "PLURAL",
     "VERSION",
     "Access",
@@ -70,6 +71,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "AgentService"
 PLURAL = "agentservices"
+MAX_PROMPT_CHARACTERS = 32_768
+"""Of a system prompt, inline or out of a ConfigMap."""
 
 BaseUrl = Annotated[
     str,
@@ -132,7 +135,7 @@ class Agent(ApiModel):
     """Name of the agent, unique in the AgentService; callers choose it by this name."""
     description: Annotated[str | None, Field(min_length=1, max_length=1024)] = None
     """What the agent is for, as callers see it."""
-    system_prompt: Annotated[str | None, Field(min_length=1, max_length=32_768)] = None
+    system_prompt: Annotated[str | None, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)] = None
     """Instructions that every conversation begins with."""
     system_prompt_from: SystemPromptSource | None = None
     """Reference to the instructions."""
