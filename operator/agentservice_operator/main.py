@@ -18,6 +18,7 @@ from kubernetes.aio.client import ApiClient
 from kubernetes.aio.config import ConfigException
 from pydantic import ValidationError
 
+from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.labels import MANAGED_SELECTOR
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
@@ -87,7 +88,12 @@ class Operator:
             children=children,
             references=references,
             reporter=Reporter(client, self._caches),
-            runtime_image=settings.runtime_image,
+            defaults=BuildContext(
+                runtime_image=settings.runtime_image,
+                operator_namespace=settings.namespace,
+                gateway_namespaces=settings.gateway_namespaces,
+                monitoring_namespaces=settings.monitoring_namespaces,
+            ),
         )
         self._controller = Controller(self._queue, reconciler, self._leads, metrics, workers=settings.workers)
 

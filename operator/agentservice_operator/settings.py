@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     """Image of agents whose spec names none."""
     watch_namespaces: Annotated[tuple[Namespace, ...], NoDecode] = ()
     """Namespaces to work in, separated by commas; empty means all of the cluster."""
+    gateway_namespaces: Annotated[tuple[Namespace, ...], NoDecode] = ()
+    """Namespaces of gateways and ingress controllers, whose requests every agent takes; separated by commas."""
+    monitoring_namespaces: Annotated[tuple[Namespace, ...], NoDecode] = ()
+    """Namespaces whose scrapers may read every agent's metrics, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_name: Annotated[str, Field(min_length=1)] = "agentservice-operator"
     workers: Annotated[int, Field(ge=1, le=256)] = 16
@@ -34,9 +38,9 @@ class Settings(BaseSettings):
     namespace: Annotated[Namespace, Field(validation_alias=AliasChoices("POD_NAMESPACE", "AGENTSERVICE_NAMESPACE"))] = (
         "default"
     )
-    """Where the lease is."""
+    """Where the operator runs and the lease is."""
 
-    @field_validator("watch_namespaces", mode="before")
+    @field_validator("watch_namespaces", "gateway_namespaces", "monitoring_namespaces", mode="before")
     @classmethod
     def split_namespaces(cls, value: object) -> object:
         """``team-a, team-b`` -> both, without blanks."""

@@ -76,7 +76,12 @@ def test_the_definition_can_be_left_out_or_given_up(render: Render) -> None:
 
 
 def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"watchNamespaces": ["team-b", "team-a"], "logLevel": "debug", "runtime": {"image": {"digest": DIGEST}}}
+    values = {
+        "watchNamespaces": ["team-b", "team-a"],
+        "logLevel": "debug",
+        "runtime": {"image": {"digest": DIGEST}},
+        "agentDefaults": {"gatewayNamespaces": ["ingress", "gateway"], "monitoringNamespaces": ["monitoring"]},
+    }
     for name, value in environment(render(values)).items():
         monkeypatch.setenv(name, value if value is not None else f"from-{name}".lower().replace("_", "-"))
 
@@ -84,6 +89,8 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
 
     assert settings.runtime_image == f"ghcr.io/agentservice/runtime@{DIGEST}"
     assert settings.watch_namespaces == ("team-a", "team-b")
+    assert settings.gateway_namespaces == ("gateway", "ingress")
+    assert settings.monitoring_namespaces == ("monitoring",)
     assert settings.log_level == "debug"
     assert settings.lease_name == "agents-agentservice-operator"
     assert (settings.identity, settings.namespace) == ("from-pod-name", "from-pod-namespace")

@@ -28,6 +28,7 @@ CHILDREN = {
     "Service": "v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "PodDisruptionBudget": "policy/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
 }
 """Every kind of child, and its API version."""
 

@@ -184,6 +184,12 @@ def _repair_pods(spec: dict[str, Any]) -> None:
             requirement.update(operator="In", values=["a"])
 
 
+def _repair_network(spec: dict[str, Any]) -> None:
+    policy = spec.get("networkPolicy", {})
+    if policy.get("allowFrom") or policy.get("allowTo"):
+        policy["mode"] = "Enabled"
+
+
 _REPAIRS = (
     _repair_models,
     _repair_prompts,
@@ -191,4 +197,5 @@ _REPAIRS = (
     _repair_scaling,
     _repair_environment,
     _repair_pods,
+    _repair_network,
 )

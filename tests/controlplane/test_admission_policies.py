@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,11 +33,8 @@ def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
     role = {"apiGroups": ["agentservice.dev"], "resources": ["agentservices"], "verbs": ["*"]}
     with applied(cluster, policies), applied(cluster, grant(namespace, "agents", role)):
         api = cluster.api.as_user(AUTHOR)
-        wait_until(
-            lambda: refusal(api, service(namespace, "probe", "LoadBalancer")) is not None,
-            deadline=30,
-            describe=lambda: "the policy is not in force yet",
-        )
+        for beyond in (service(namespace, "probe", "LoadBalancer"), reachable(namespace, "allowTo")):
+            wait_until(partial(refusal, api, beyond), deadline=30, describe=lambda: "the policies are not in force yet")
         yield api
 
 
@@ -109,6 +107,55 @@ def test_who_may_create_the_children_may_choose_their_metadata(
     children = {"apiGroups": [""], "resources": ["services", "serviceaccounts"], "verbs": ["create"]}
     with applied(cluster, grant(namespace, "children", children)):
         assert refusal(author, agent_service(namespace, "hello", **spec)) is None
+
+
+@pytest.mark.parametrize("field", ["allowFrom", "allowTo"])
+def test_a_connection_beyond_the_authors_rights_is_refused_with_a_sentence(
+    author: Any, namespace: str, field: str
+) -> None:
+    told = refusal(author, reachable(namespace, field))
+
+    assert told is not None
+    assert f"spec.networkPolicy.{field} needs the right to create NetworkPolicies in namespace {namespace}" in told
+
+
+@pytest.mark.parametrize("policy", [{"mode": "Disabled"}, {"mode": "Enabled", "allowFrom": [], "allowTo": []}], ids=str)
+def test_what_lets_nobody_through_another_policy_needs_no_further_right(
+    author: Any, namespace: str, policy: dict[str, Any]
+) -> None:
+    assert refusal(author, agent_service(namespace, networkPolicy=policy)) is None
+
+
+@pytest.mark.parametrize("field", ["allowFrom", "allowTo"])
+def test_who_may_create_network_policies_may_allow_connections(
+    cluster: Cluster, author: Any, namespace: str, field: str
+) -> None:
+    policies = {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create"]}
+    with applied(cluster, grant(namespace, "policies", policies)):
+        assert refusal(author, reachable(namespace, field)) is None
+
+
+@pytest.mark.parametrize("field", ["allowFrom", "allowTo"])
+def test_what_somebody_else_allowed_may_stay_and_go_but_not_change(
+    cluster: Cluster, author: Any, namespace: str, field: str
+) -> None:
+    allowed = reachable(namespace, field)
+    cluster.api.apply(allowed)
+    edited = reachable(namespace, field)
+    edited["spec"]["agents"][0]["systemPrompt"] = "Be brief."
+    wider = agent_service(namespace, networkPolicy={field: [*allowed["spec"]["networkPolicy"][field], {"to": []}]})
+
+    assert refusal(author, edited) is None
+    assert refusal(author, agent_service(namespace, networkPolicy={field: []})) is None
+    assert refusal(author, wider) is not None
+
+
+def reachable(namespace: str, field: str) -> dict[str, Any]:
+    """An AgentService that may be reached from everywhere, or may reach everything."""
+    everywhere: dict[str, Any] = {"podSelector": {}, "namespaceSelector": {}}
+    return agent_service(
+        namespace, networkPolicy={field: [everywhere if field == "allowFrom" else {"to": [everywhere]}]}
+    )
 
 
 def service(namespace: str, name: str, kind: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ DEFAULTS = {
     "state": {"backend": "Ephemeral"},
     "access": {"apiKeys": {"source": "Generated"}},
     "exposure": {"service": {"type": "ClusterIP", "port": 80}},
+    "networkPolicy": {"mode": "Enabled"},
     "observability": {"logLevel": "Info"},
 }
 """What the API server writes into the smallest spec: all defaults of the schema. The others are those of rendering."""

@@ -23,6 +23,7 @@ from tests.controlplane.agent_services import (
     conditions,
     identity,
     spec_of,
+    versions,
 )
 from tests.controlplane.operator_process import RUNTIME_IMAGE, OperatorProcess, said
 
@@ -123,6 +124,7 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
             "spec": {"template": {"spec": {"containers": [{"name": "runtime", "image": "other.invalid/x"}]}}}
         },
         "HorizontalPodAutoscaler": {"spec": {"maxReplicas": 9}},
+        "NetworkPolicy": {"spec": {"ingress": None}},
         "PodDisruptionBudget": {"spec": {"maxUnavailable": 3}},
         "Service": {"spec": {"sessionAffinity": "None", "sessionAffinityConfig": None}},
         "ServiceAccount": {"automountServiceAccountToken": True},
@@ -267,6 +269,7 @@ def key_of(secret: Object) -> str:
     ("kind", "wanted", "unwanted"),
     [
         ("HorizontalPodAutoscaler", {"autoscaling": AUTOSCALING}, {}),
+        ("NetworkPolicy", {}, {"networkPolicy": {"mode": "Disabled"}}),
         ("PodDisruptionBudget", {"replicas": 2}, {"replicas": 1}),
     ],
 )
@@ -282,6 +285,23 @@ def test_a_child_goes_when_the_spec_no_longer_asks_for_it(
     path = services.path(kind)
     wait_until(lambda: services.cluster.api.find(path) is None, deadline=DEADLINE, describe=operator.child.log_tail)
     services.wait_ready()
+
+
+def test_a_peer_that_kubernetes_does_not_know_is_told_and_leaves_the_agents_alone(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    services.apply()
+    services.wait_ready()
+    operator.settle()
+    children = versions(services.children())
+
+    services.apply(networkPolicy={"allowFrom": [{"ipBlock": {"cidr": "not-a-network"}}]})
+
+    service = services.wait_not_ready("ChildRejected")
+    message = next(c["message"] for c in service["status"]["conditions"] if c["type"] == "Ready")
+    assert "NetworkPolicy" in message
+    assert "not-a-network" in message
+    assert versions(services.children()) == children
 
 
 def test_the_history_of_configurations_is_bounded(operator: OperatorProcess, services: AgentServices) -> None:

@@ -8,10 +8,12 @@ import sys
 import pytest
 from agentservice_operator.settings import DEFAULT_RUNTIME_IMAGE, Settings
 
+NAMESPACE_LISTS = ("WATCH_NAMESPACES", "GATEWAY_NAMESPACES", "MONITORING_NAMESPACES")
+
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RUNTIME_IMAGE", "WATCH_NAMESPACES", "LOG_LEVEL", "WORKERS", "TELEMETRY_PORT", "NAMESPACE"):
+    for name in ("RUNTIME_IMAGE", *NAMESPACE_LISTS, "LOG_LEVEL", "WORKERS", "TELEMETRY_PORT", "NAMESPACE"):
         monkeypatch.delenv(f"AGENTSERVICE_{name}", raising=False)
     for name in ("POD_NAME", "POD_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
@@ -20,11 +22,12 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_any_variable_it_works_on_the_whole_cluster() -> None:
     settings = Settings()
 
-    assert settings.watch_namespaces == ()
+    assert settings.watch_namespaces == settings.gateway_namespaces == settings.monitoring_namespaces == ()
     assert settings.runtime_image == DEFAULT_RUNTIME_IMAGE
     assert settings.namespace == "default"
 
 
+@pytest.mark.parametrize("variable", NAMESPACE_LISTS)
 @pytest.mark.parametrize(
     ("value", "namespaces"),
     [
@@ -36,11 +39,11 @@ def test_without_any_variable_it_works_on_the_whole_cluster() -> None:
     ],
 )
 def test_namespaces_are_separated_by_commas(
-    monkeypatch: pytest.MonkeyPatch, value: str, namespaces: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, namespaces: tuple[str, ...]
 ) -> None:
-    monkeypatch.setenv("AGENTSERVICE_WATCH_NAMESPACES", value)
+    monkeypatch.setenv(f"AGENTSERVICE_{variable}", value)
 
-    assert Settings().watch_namespaces == namespaces
+    assert getattr(Settings(), variable.lower()) == namespaces
 
 
 def test_the_pod_tells_who_and_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import build_deployment
 from agentservice_operator.builders.horizontal_pod_autoscaler import build_horizontal_pod_autoscaler
 from agentservice_operator.builders.labels import Object
+from agentservice_operator.builders.network_policy import build_network_policy
 from agentservice_operator.builders.pod_disruption_budget import build_pod_disruption_budget
 from agentservice_operator.builders.secret import build_api_keys_secret
 from agentservice_operator.builders.service import build_service
@@ -36,4 +37,6 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
         children.append(build_horizontal_pod_autoscaler(service, service.spec.autoscaling))
     if budget := build_pod_disruption_budget(service):
         children.append(budget)
+    if policy := build_network_policy(service, context):
+        children.append(policy)
     return children

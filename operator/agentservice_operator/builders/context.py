@@ -14,7 +14,13 @@ class BuildContext:
     Args:
         runtime_image: Image of the agent runtime where the spec names none.
         config_map_values: Content by (ConfigMap name, key) of every key that goes into the configuration.
+        operator_namespace: Where the operator runs, which asks pods for their state.
+        gateway_namespaces: Where gateways and ingress controllers run, which pass requests on to the pods.
+        monitoring_namespaces: Where scrapers of metrics run.
     """
 
     runtime_image: str
     config_map_values: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
+    operator_namespace: str = "agentservice-system"
+    gateway_namespaces: tuple[str, ...] = ()
+    monitoring_namespaces: tuple[str, ...] = ()

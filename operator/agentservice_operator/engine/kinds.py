@@ -42,6 +42,7 @@ AGENT_SERVICE = Kind(types.KIND, types.GROUP, types.VERSION, types.PLURAL)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 POD = Kind("Pod", "", "v1", "pods")
 POD_DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
 REPLICA_SET = Kind("ReplicaSet", "apps", "v1", "replicasets")
@@ -57,6 +58,7 @@ CHILDREN: dict[Kind, Wave] = {
     SERVICE: Wave.WORKLOAD,
     HORIZONTAL_POD_AUTOSCALER: Wave.AROUND,
     POD_DISRUPTION_BUDGET: Wave.AROUND,
+    NETWORK_POLICY: Wave.AROUND,
 }
 """Every kind of child; a new one is a row here and a builder."""
 

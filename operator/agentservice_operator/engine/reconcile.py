@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -76,14 +76,14 @@ class Reconciler:
         children: Children,
         references: References,
         reporter: Reporter,
-        runtime_image: str,
+        defaults: BuildContext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._caches = caches
         self._children = children
         self._references = references
         self._reporter = reporter
-        self._runtime_image = runtime_image
+        self._defaults = defaults
         self._clock = clock
         self._memories: dict[ServiceKey, Memory] = {}
 
@@ -139,7 +139,7 @@ class Reconciler:
 
     async def _apply(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
         resolved = await self._references.resolve(spec)
-        desired = build(spec, BuildContext(self._runtime_image, resolved.values))
+        desired = build(spec, replace(self._defaults, config_map_values=resolved.values))
         keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
         problems = list(resolved.problems)
         # Without the values that it refers to, what was built is not what will be rolled out.

@@ -145,6 +145,14 @@ RULES = (
         "spec.runtime.resources",
         "a request is above its limit",
     ),
+    *(
+        Refusal(
+            {"spec.networkPolicy": {"mode": "Disabled", list_name: [{}]}},
+            "spec.networkPolicy.mode",
+            "allowFrom and allowTo do nothing with mode Disabled",
+        )
+        for list_name in ("allowFrom", "allowTo")
+    ),
     Refusal({"spec.runtime.tolerations": [{}]}, "spec.runtime.tolerations[0]", "needs operator Exists"),
     Refusal(
         {"spec.runtime.tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
@@ -253,6 +261,9 @@ SHAPES = (
     Refusal({"spec.runtime.tolerations": [{"key": "a", "effect": "Never"}]}, "spec.runtime.tolerations[0].effect", ""),
     Refusal({"spec.runtime.topologySpreadConstraints": [SPREAD, SPREAD]}, "spec.runtime.topologySpreadConstraints", ""),
     Refusal({"spec.exposure.service.type": "ExternalName"}, "spec.exposure.service.type", ""),
+    Refusal({"spec.networkPolicy.mode": "Off"}, "spec.networkPolicy.mode", ""),
+    Refusal({"spec.networkPolicy.allowFrom": [{}] * 33}, "spec.networkPolicy.allowFrom", ""),
+    Refusal({"spec.networkPolicy.allowTo": [{}] * 33}, "spec.networkPolicy.allowTo", ""),
     Refusal({"spec.observability.logLevel": "Trace"}, "spec.observability.logLevel", ""),
     Refusal({"spec.state.backend": "PostgreSQL"}, "spec.state.backend", ""),
     Refusal({"spec.autoscaling": {}}, "spec.autoscaling.maxReplicas", ""),

@@ -27,6 +27,7 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
         "Service",
         "HorizontalPodAutoscaler",
         "PodDisruptionBudget",
+        "NetworkPolicy",
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, SECRET, SERVICE, Kind
@@ -48,7 +49,7 @@ class Bench:
             children=Children(self.kubernetes, self.caches, Metrics()),
             references=References(self.kubernetes, Woken()),
             reporter=Reporter(self.kubernetes, self.caches),
-            runtime_image="runtime:1",
+            defaults=BuildContext("runtime:1"),
         )
         self.see(agent_service())
 

@@ -11,7 +11,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from agentservice_operator.api.markers import Cel, ListMap, exactly_one_of, matching, member_of
+from agentservice_operator.api.markers import (
+    Atomic,
+    Cel,
+    ListMap,
+    PreserveUnknown,
+    exactly_one_of,
+    matching,
+    member_of,
+)
 from agentservice_operator.api.v1alpha1.base import (
     Annotations,
     ApiModel,
@@ -19,6 +27,7 @@ from agentservice_operator.api.v1alpha1.base import (
     DnsLabel,
     Labels,
     LocalObjectReference,
+    RawObject,
     SecretKeyRef,
 )
 from agentservice_operator.api.v1alpha1.workload import (
@@ -55,6 +64,7 @@ __all__ = [
     "InheritedMetadata",
     "LocalObjectReference",
     "Model",
+    "NetworkPolicy",
     "ObjectMeta",
     "Observability",
     "ResourceRequirements",
@@ -184,6 +194,30 @@ class Exposure(ApiModel):
     """The Service in front of the pods."""
 
 
+class NetworkPolicy(ApiModel):
+    """Who may connect to the pods, and where the pods may connect to."""
+
+    mode: Literal["Enabled", "Disabled"] = "Enabled"
+    """Enabled: a NetworkPolicy lets in only requests from this namespace, from the installation's gateway namespaces
+    and from allowFrom, and scrapers from the operator's and the monitoring namespaces. Disabled: there is none."""
+    allow_from: Annotated[list[Annotated[RawObject, PreserveUnknown()]], Field(max_length=32), Atomic()] = []
+    """Who else may send requests, raw, as `from` in a networking.k8s.io/v1 NetworkPolicy. Callers outside the cluster,
+    such as those of a LoadBalancer, need an ipBlock here."""
+    allow_to: Annotated[list[Annotated[RawObject, PreserveUnknown()]], Field(max_length=32), Atomic()] = []
+    """Where the pods may connect to besides DNS, raw, as `egress` in a networking.k8s.io/v1 NetworkPolicy: also the
+    model providers. Absent: anywhere."""
+
+    rules: ClassVar = (
+        Cel(
+            "self.mode == 'Enabled' || !(has(self.allowFrom) && size(self.allowFrom) > 0)"
+            " && !(has(self.allowTo) && size(self.allowTo) > 0)",
+            "allowFrom and allowTo do nothing with mode Disabled: remove them, or set mode to Enabled",
+            lambda policy: policy.mode == "Enabled" or not (policy.allow_from or policy.allow_to),
+            ".mode",
+        ),
+    )
+
+
 class Observability(ApiModel):
     """What the pods tell about themselves."""
 
@@ -232,6 +266,8 @@ class AgentServiceSpec(ApiModel):
     """Who may call the agents."""
     exposure: Exposure = Exposure()
     """How callers reach the agents."""
+    network_policy: NetworkPolicy = NetworkPolicy()
+    """Who may connect to the pods, and where the pods may connect to."""
     observability: Observability = Observability()
     """What the pods tell about themselves."""
 
