@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := operator agent_runtime dev tests
 
-.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
@@ -33,6 +33,9 @@ test: $(READY) ## Every tier that this machine can run
 
 test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) ## This tier alone
 	@$(BIN)/python -m dev.test $*
+
+campaign: $(READY) ## Every fault at every write and event of an AgentService's life; CASE='life: siv-2' for some of them
+	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.fault_campaign $(if $(CASE),'$(CASE)')
 
 check: $(READY) ## Lint, types, imports, spelling, generated files fresh
 	$(BIN)/ruff check .

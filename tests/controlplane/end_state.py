@@ -1,0 +1,166 @@
+"""What a namespace has come to, without what differs between two runs that went the same way."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Self
+
+import aiohttp
+from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
+from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, REPLICA_SET, Kind
+
+from dev.cluster import Cluster
+from tests.controlplane.agent_services import Object
+
+_OF_EVERY_NAMESPACE = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
+_DIFFERS = frozenset(
+    {
+        "uid",
+        "resourceVersion",
+        "generation",
+        "managedFields",
+        "creationTimestamp",
+        "lastTransitionTime",
+        "clusterIP",
+        "clusterIPs",
+    }
+)
+_COUNTS = ("replicas", "readyReplicas", "updatedReplicas", "unavailableReplicas")
+_LOOK_EVERY = 0.5
+"""Seconds; many look at the same time."""
+
+
+@dataclass(frozen=True)
+class EndState:
+    """Everything in a namespace, as text."""
+
+    text: str
+
+    def difference(self, seen: EndState) -> str:
+        """What ``seen`` has more (+) and less (-), line by line."""
+        ours, theirs = self.text.splitlines(), seen.text.splitlines()
+        return "\n".join(difflib.unified_diff(ours, theirs, "expected", "seen", n=2, lineterm=""))
+
+
+class Observer:
+    """Looks at namespaces as the administrator, over connections that it keeps.
+
+    Args:
+        cluster: where.
+        home: the operator's own namespace, which children may name.
+    """
+
+    def __init__(self, cluster: Cluster, home: str) -> None:
+        self._cluster = cluster
+        self._home = home
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        api = self._cluster.api
+        self._session = aiohttp.ClientSession(
+            api.server, headers=api.headers, connector=aiohttp.TCPConnector(ssl=api.tls)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End."""
+        await self._session.close()
+
+    async def state(self, namespace: str) -> EndState:
+        """What is there now."""
+        kinds = (AGENT_SERVICE, *CHILDREN, REPLICA_SET, POD)
+        lists = await asyncio.gather(*(self._list(kind, namespace) for kind in kinds))
+        found = dict(zip((kind.kind for kind in kinds), lists, strict=True))
+        return end_state(found, {namespace: "NAMESPACE", self._home: "HOME"})
+
+    async def reach(self, namespace: str, want: EndState, within: float, when: str) -> None:
+        """Wait until everything is as wanted.
+
+        Raises:
+            AssertionError: It is not within so many seconds; with what differs.
+        """
+        end = time.monotonic() + within
+        while (seen := await self.state(namespace)) != want:
+            assert time.monotonic() < end, f"{when}, not within {within:g} s:\n{want.difference(seen)}"
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def settled(self, namespace: str, after: float, is_settled: Callable[[Object], bool]) -> EndState:
+        """Wait until AgentServices are settled and nothing has changed for so many seconds; return what is there."""
+        since, seen = time.monotonic(), await self.state(namespace)
+        end = since + 60 + after
+        while time.monotonic() < since + after:
+            await asyncio.sleep(_LOOK_EVERY)
+            now = await self.state(namespace)
+            if now != seen or not all(map(is_settled, await self._list(AGENT_SERVICE, namespace))):
+                since, seen = time.monotonic(), now
+            assert time.monotonic() < end, f"no rest:\n{now.text}"
+        return seen
+
+    async def _list(self, kind: Kind, namespace: str) -> list[Object]:
+        async with self._session.get(kind.path(namespace)) as response:
+            if response.status == HTTPStatus.NOT_FOUND:  # the API server lacks the kind
+                return []
+            response.raise_for_status()
+            items: list[Object] = (await response.json())["items"]
+            return items
+
+
+def end_state(found: dict[str, list[Object]], places: dict[str, str]) -> EndState:
+    """Normalise everything that is in a namespace.
+
+    Args:
+        found: the objects by kind.
+        places: what to call namespaces, whose names differ from run to run. Digests of what names them differ too, and
+            are replaced by digests of what is left.
+    """
+    shown: dict[str, Any] = {}
+    for kind, items in found.items():
+        if kind in {"ReplicaSet", "Pod"}:
+            shown[kind] = sum("deletionTimestamp" not in item["metadata"] for item in items)
+            continue
+        for item in items:
+            if (kind, item["metadata"]["name"]) not in _OF_EVERY_NAMESPACE:
+                shown[f"{kind}/{item['metadata']['name']}"] = _plain(_stated(kind, item))
+    text = _renamed(json.dumps(shown, indent=1, sort_keys=True), places)
+    digests: dict[str, str] = {}
+    for item in found["ConfigMap"]:
+        content = _renamed(json.dumps(item.get("data"), sort_keys=True), places)
+        digests[item["metadata"]["name"].rsplit("-", 1)[-1]] = hashlib.sha256(content.encode()).hexdigest()[:6]
+    for item in found["Deployment"]:
+        revision = item["spec"]["template"]["metadata"].get("annotations", {}).get(REVISION_ANNOTATION)
+        if revision:
+            digests[revision] = "REVISION-OF-THE-DEPLOYMENT"
+    return EndState(_renamed(text, digests))
+
+
+def _stated(kind: str, item: Object) -> Object:
+    match kind:
+        case "AgentService":
+            return item
+        case "Deployment":
+            return {**item, "status": {name: item["status"].get(name, 0) for name in _COUNTS}}
+        case "Secret":
+            return {**item, "data": sorted(item.get("data", ()))}
+        case _:
+            return {name: value for name, value in item.items() if name != "status"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items() if name not in _DIFFERS}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    for name, plain in names.items():
+        text = text.replace(name, plain)
+    return text

@@ -1,0 +1,475 @@
+"""A proxy between an operator and its API server in which, once and at a named moment, something goes wrong.
+
+It forwards everything as it is, with the operator's own credentials, and keeps a journal per namespace: which writes
+passed and how they were answered, which watch events were delivered. A write or an event is named by what it is and by
+how many like it came before, as in ``apply deployments/hello#2``; a ``Fault`` waits for such a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+import yaml
+from aiohttp import web
+from yarl import URL
+
+from dev.cluster import Cluster, write_kubeconfig
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_NOT_OURS_TO_FAIL = frozenset({"leases", "events"})
+"""Leadership has tests of its own; an Event that is lost is lost."""
+_RANDOM_PARTS = {"pods": 2, "configmaps": 1}
+"""How many parts of a name end it that differ from run to run."""
+_HOP_BY_HOP = frozenset({"host", "connection", "accept-encoding", "content-length", "transfer-encoding", "keep-alive"})
+
+
+class CutError(Exception):
+    """The connection is to be cut without a further byte."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the operator is told.
+
+    Args:
+        code: the HTTP status.
+        headers: of the answer.
+        body: as sent.
+        afterwards: called once it is sent.
+    """
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    afterwards: Callable[[], None] | None = None
+
+
+Forward = Callable[[], Awaitable[Answer]]
+"""Lets a request through and returns the API server's answer."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a watch.
+
+    Args:
+        name: ``MODIFIED deployments/hello#3``.
+        line: as it came, with its line end.
+        resource: what is watched.
+    """
+
+    name: str
+    line: bytes
+    resource: str
+
+
+class Fault:
+    """What goes wrong in one namespace; this one: nothing.
+
+    Args:
+        at: the name of the write or event that it waits for.
+    """
+
+    def __init__(self, at: str = "") -> None:
+        self.at = at
+        self.fired = False
+
+    async def write(self, name: str, forward: Forward) -> Answer:
+        """A write arrives."""
+        del name
+        return await forward()
+
+    async def read(self, target: str, forward: Forward) -> Answer:
+        """A get or list arrives; ``target`` is path and query."""
+        del target
+        return await forward()
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        """An event arrives; returns the lines to deliver in its place."""
+        return (event.line,)
+
+    def is_due(self, name: str) -> bool:
+        """Whether this is what it waited for; true once."""
+        if self.fired or name != self.at:
+            return False
+        self.fired = True
+        return True
+
+
+class Crash(Fault):
+    """The operator dies after a write was committed, before or after it is told so."""
+
+    def __init__(self, at: str, kill: Callable[[], None], *, answered: bool) -> None:
+        super().__init__(at)
+        self._kill = kill
+        self._answered = answered
+
+    async def write(self, name: str, forward: Forward) -> Answer:
+        answer = await forward()
+        if not self.is_due(name):
+            return answer
+        if self._answered:
+            return replace(answer, afterwards=self._kill)
+        self._kill()
+        raise CutError
+
+
+class Refuse(Fault):
+    """A write is refused and not forwarded."""
+
+    def __init__(self, at: str, code: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(at)
+        self._code = code
+        self._reason = reason
+        self._headers = headers or {}
+
+    async def write(self, name: str, forward: Forward) -> Answer:
+        if not self.is_due(name):
+            return await forward()
+        return refusal(self._code, self._reason, self._headers)
+
+
+class LoseAnswer(Fault):
+    """A write is committed, and its answer never comes: the connection is cut, or stays silent for some seconds."""
+
+    def __init__(self, at: str, *, silent_for: float = 0.0) -> None:
+        super().__init__(at)
+        self._silent_for = silent_for
+
+    async def write(self, name: str, forward: Forward) -> Answer:
+        answer = await forward()
+        if not self.is_due(name):
+            return answer
+        await asyncio.sleep(self._silent_for)
+        raise CutError
+
+
+class Hold(Fault):
+    """The answer to a write is kept back until it is released."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__(at)
+        self.held = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def write(self, name: str, forward: Forward) -> Answer:
+        answer = await forward()
+        if self.is_due(name):
+            self.held.set()
+            await self.released.wait()
+        return answer
+
+
+class Drop(Fault):
+    """An event is never delivered; the watch goes on."""
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        return () if self.is_due(event.name) else (event.line,)
+
+
+class Repeat(Fault):
+    """An event is delivered twice."""
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        return (event.line, event.line) if self.is_due(event.name) else (event.line,)
+
+
+class Cut(Fault):
+    """A watch breaks in the place of an event."""
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        if self.is_due(event.name):
+            raise CutError
+        return (event.line,)
+
+
+class Stall(Fault):
+    """From an event on, its watch stays open and silent until the operator gives it up."""
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        if self.is_due(event.name):
+            await asyncio.Event().wait()
+        return (event.line,)
+
+
+class Expire(Fault):
+    """In the place of an event a watch is told that its place in history is forgotten (410), and ends."""
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        if not self.is_due(event.name):
+            return (event.line,)
+        gone = {"type": "ERROR", "object": json.loads(refusal(HTTPStatus.GONE, "Expired").body)}
+        return (json.dumps(gone).encode() + b"\n",)
+
+
+class Delay(Fault):
+    """From an event on, everything that is watched comes late: a view that lags behind what is read and written."""
+
+    def __init__(self, at: str, seconds: float) -> None:
+        super().__init__(at)
+        self._seconds = seconds
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        if self.is_due(event.name) or self.fired:
+            await asyncio.sleep(self._seconds)
+        return (event.line,)
+
+
+class OldList(Expire):
+    """A watch expires, and the list that follows is answered as the first of its kind was: a view from the past."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__(at)
+        self._resource = at.split()[1].split("/", maxsplit=1)[0]
+        self._lists: dict[str, Answer] = {}
+        self._answered = False
+
+    async def read(self, target: str, forward: Forward) -> Answer:
+        answer = await forward()
+        if f"/{self._resource}?" not in target:
+            return answer
+        first = self._lists.setdefault(target, answer)
+        if self.fired and not self._answered:
+            self._answered = True
+            return first
+        return answer
+
+
+@dataclass
+class Journal:
+    """What passed in one namespace since it is followed.
+
+    Args:
+        fault: what goes wrong there.
+        writes: name and answer's code of each forwarded write, in the order of the answers.
+        events: the names of all events of its watches, in order, whatever became of them.
+    """
+
+    fault: Fault
+    writes: list[tuple[str, int]] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    def name(self, what: str) -> str:
+        """Name the next one of its kind."""
+        self._seen[what] += 1
+        return f"{what}#{self._seen[what]}"
+
+    def told(self) -> str:
+        """Its writes, one per line."""
+        return "\n".join(f"{code} {name}" for name, code in self.writes)
+
+    @property
+    def created(self) -> Counter[str]:
+        """How many objects were made, by resource."""
+        return Counter(_resource_of(name) for name, code in self.writes if code == HTTPStatus.CREATED)
+
+    @property
+    def deleted(self) -> Counter[str]:
+        """How many objects were deleted, by resource."""
+        done = [name for name, code in self.writes if name.startswith("delete ") and code < HTTPStatus.BAD_REQUEST]
+        return Counter(_resource_of(name) for name in done)
+
+
+class FaultProxy:
+    """Listens on loopback while its block lasts.
+
+    Args:
+        cluster: the one behind it.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._journals: dict[str, Journal] = {}
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen."""
+        connector = aiohttp.TCPConnector(ssl=self._cluster.api.tls, limit=0)
+        self._upstream = aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+        )
+        self._runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.01)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Cut every connection."""
+        await self._upstream.close()
+        await self._runner.cleanup()
+
+    @property
+    def written(self) -> int:
+        """How many writes passed since namespaces are followed."""
+        return sum(len(journal.writes) for journal in self._journals.values())
+
+    def follow(self, namespace: str, fault: Fault | None = None) -> Journal:
+        """Begin the journal of a namespace, with what is to go wrong there."""
+        self._journals[namespace] = Journal(fault or Fault())
+        return self._journals[namespace]
+
+    def cluster(self) -> Cluster:
+        """The cluster as it is reached through this proxy by ServiceAccounts; its administrator passes it by."""
+        return _Proxied(
+            self._cluster.name, self._cluster.kubeconfig, self._cluster.kubectl_path, self._cluster.audit_log, self.url
+        )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = _Target.of(request)
+        journal = self._journals.get(target.namespace) or Journal(Fault())
+        try:
+            if request.query.get("watch") in {"1", "true"}:
+                return await self._watch(request, target, journal)
+            return await _send(request, await self._answer(request, target, journal))
+        except (CutError, aiohttp.ClientConnectionError):
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+
+    async def _answer(self, request: web.BaseRequest, target: _Target, journal: Journal) -> Answer:
+        body = await request.read()
+        if request.method == "GET":
+            return await journal.fault.read(request.path_qs, lambda: self._forward(request, body))
+        if target.resource in _NOT_OURS_TO_FAIL:
+            return await self._forward(request, body)
+        name = journal.name(_write(request, target, body))
+
+        async def forward() -> Answer:
+            answer = await self._forward(request, body)
+            journal.writes.append((name, answer.code))
+            return answer
+
+        return await journal.fault.write(name, forward)
+
+    async def _forward(self, request: web.BaseRequest, body: bytes) -> Answer:
+        async with self._open(request, body) as response:
+            return Answer(response.status, _end_to_end(response.headers), await response.read())
+
+    async def _watch(self, request: web.BaseRequest, target: _Target, journal: Journal) -> web.StreamResponse:
+        async with self._open(request, b"") as upstream:
+            answer = web.StreamResponse(status=upstream.status, headers=_end_to_end(upstream.headers))
+            await answer.prepare(request)
+            pending = b""
+            async for piece in upstream.content.iter_any():
+                if request.transport is None:  # a dead operator sees no events
+                    raise CutError
+                *lines, pending = (pending + piece).split(b"\n")
+                for line in lines:
+                    for each in await self._deliver(line + b"\n", target, journal):
+                        await answer.write(each)
+                        if each.startswith(b'{"type": "ERROR"'):
+                            return answer
+            return answer
+
+    async def _deliver(self, line: bytes, target: _Target, journal: Journal) -> Sequence[bytes]:
+        event = json.loads(line)
+        if event["type"] in {"BOOKMARK", "ERROR"}:
+            return (line,)
+        named = replace(target, name=event["object"]["metadata"]["name"])
+        name = journal.name(f"{event['type']} {named}")
+        journal.events.append(name)
+        return await journal.fault.event(Event(name, line, target.resource))
+
+    def _open(self, request: web.BaseRequest, body: bytes) -> aiohttp.client._RequestContextManager:
+        url = URL(self._cluster.server + request.path_qs, encoded=True)
+        headers = {**_end_to_end(request.headers), "Accept-Encoding": "identity"}  # what passes is read here
+        return self._upstream.request(request.method, url, headers=headers, data=body or None, allow_redirects=False)
+
+
+def refusal(code: int, reason: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer as an API server refuses with."""
+    status = {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "message": f"the fault proxy says {code}",
+        "reason": reason,
+        "code": code,
+    }
+    return Answer(code, {"Content-Type": "application/json", **(headers or {})}, json.dumps(status).encode())
+
+
+@dataclass(frozen=True)
+class _Proxied(Cluster):
+    """A cluster whose ServiceAccounts go through the proxy."""
+
+    proxy: str = ""
+
+    def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
+        direct = super().service_account_kubeconfig(namespace, name)
+        config = yaml.safe_load(direct.read_text())
+        return write_kubeconfig(
+            direct.with_suffix(".proxied"),
+            server=self.proxy,
+            ca=base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]),
+            token=config["users"][0]["user"]["token"],
+            namespace=namespace,
+        )
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a request is about: the parts of its path."""
+
+    namespace: str
+    resource: str
+    name: str
+    subresource: str
+    metadata_only: bool
+
+    @classmethod
+    def of(cls, request: web.BaseRequest) -> _Target:
+        parts = request.path.strip("/").split("/")
+        parts = parts[2:] if parts[0] == "api" else parts[3:]
+        namespace = ""
+        if parts[:1] == ["namespaces"]:
+            namespace, parts = parts[1] if len(parts) > 1 else "", parts[2:]
+        resource, name, subresource = (*parts, "", "", "")[:3]
+        return cls(namespace, resource, name, subresource, "PartialObject" in request.headers.get("Accept", ""))
+
+    def __str__(self) -> str:
+        resource = "configmap-names" if self.resource == "configmaps" and self.metadata_only else self.resource
+        random = _RANDOM_PARTS.get(self.resource, 0)
+        name = self.name.rsplit("-", random)[0] if random else self.name
+        return "/".join(part for part in (resource, name, self.subresource) if part)
+
+
+def _write(request: web.BaseRequest, target: _Target, body: bytes) -> str:
+    verb = _VERBS[request.method]
+    if "apply-patch" in request.headers.get("Content-Type", ""):
+        verb = "apply"
+    if request.query.get("fieldManager", "").endswith("-replicas"):
+        verb = "hand-over"
+    if verb == "create":
+        target = replace(target, name=json.loads(body)["metadata"]["name"])
+    return f"{verb} {replace(target, metadata_only=False)}"
+
+
+def _resource_of(name: str) -> str:
+    return name.split()[1].split("/", maxsplit=1)[0]
+
+
+def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
+
+
+async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    response = web.Response(status=answer.code, headers=answer.headers, body=answer.body)
+    await response.prepare(request)
+    await response.write_eof()
+    if answer.afterwards is not None:
+        answer.afterwards()
+    return response
