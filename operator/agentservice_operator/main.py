@@ -251,7 +251,7 @@ async def _readable(client: KubeClient, namespaces: Sequence[str]) -> tuple[str,
     when a watch is refused for a minute, and the next process comes by here.
     """
     while True:
-        found = tuple([namespace for namespace in namespaces if await _may_list(client, namespace)])
+        found = tuple([namespace for namespace in namespaces if await _may_read(client, namespace)])
         for namespace in sorted(set(namespaces) - set(found)):
             log.error("namespace is left out: no Role lets the operator list AgentServices there", namespace=namespace)
         if found or not namespaces:
@@ -264,16 +264,15 @@ async def _end_when_readable(client: KubeClient, namespaces: Iterable[str], stop
     while waiting := sorted(namespaces):
         await asyncio.sleep(LEFT_OUT_EVERY_SECONDS)
         for namespace in waiting:
-            if await _may_list(client, namespace):
+            if await _may_read(client, namespace):
                 log.warning("namespace may be read now; the process ends to start with it", namespace=namespace)
                 stopping.set()
                 return
 
 
-async def _may_list(client: KubeClient, namespace: str) -> bool:
+async def _may_read(client: KubeClient, namespace: str) -> bool:
     try:
-        async for _ in client.pages(AGENT_SERVICE, namespace):
-            return True
+        await client.get_metadata(AGENT_SERVICE, namespace, "any")  # granted with list and watch, and cheaper
     except Forbidden:
         return False
     except KubernetesError:

@@ -52,7 +52,8 @@ def test_the_server_accepts_every_object_strictly(
 def test_the_commands_in_the_notes_make_an_agent(cluster: Cluster, operator: OperatorProcess, helm: Path) -> None:
     where = f"--namespace={operator.namespace}"  # where it does the work: the pods of the release are make-believe
     watch = f"--set=watchNamespaces={{{operator.namespace}}}"
-    notes = run(cluster, helm, "install", "notes", CHART, where, watch, "--set=crds.install=false")
+    release = f"{helm.name}-notes"  # the admission policies are cluster-scoped, and both Helms share one plane
+    notes = run(cluster, helm, "install", release, CHART, where, watch, "--set=crds.install=false")
     commands = re.sub(r"^  ", "", notes.partition("NOTES:\n")[2], flags=re.MULTILINE)
     # Nothing listens in make-believe pods; the end-to-end tier talks to real ones.
     others = r"^(The operator is|A first agent|Talk to it|kubectl port-forward|curl ).*$"
@@ -68,14 +69,15 @@ def test_the_commands_in_the_notes_make_an_agent(cluster: Cluster, operator: Ope
 def test_an_upgrade_with_the_same_values_changes_nothing_and_uninstall_removes_all(
     cluster: Cluster, namespace: str, helm: Path
 ) -> None:
+    name = f"{helm.name}-twice"
     release = (CHART, f"--namespace={namespace}", "--set=crds.install=false", f"--set=watchNamespaces={{{namespace}}}")
-    run(cluster, helm, "install", "twice", *release, "--wait")
-    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/twice-agentservice-operator"
+    run(cluster, helm, "install", name, *release, "--wait")
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}-agentservice-operator"
     generation = cluster.api.get(path)["metadata"]["generation"]
 
-    run(cluster, helm, "upgrade", "twice", *release, "--wait")
+    run(cluster, helm, "upgrade", name, *release, "--wait")
 
     assert cluster.api.get(path)["metadata"]["generation"] == generation
-    run(cluster, helm, "uninstall", "twice", f"--namespace={namespace}", "--wait")
+    run(cluster, helm, "uninstall", name, f"--namespace={namespace}", "--wait")
     assert cluster.api.find(path) is None
     assert cluster.api.list(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles") == []

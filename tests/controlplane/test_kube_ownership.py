@@ -230,6 +230,7 @@ def test_order_that_others_changed_is_seen_and_restored(cluster: Cluster, home: 
     intent = deployment(home)
     live = apply(cluster, intent)
     live["spec"]["template"]["spec"]["containers"][0]["env"].reverse()
+    del live["metadata"]["resourceVersion"]  # the Deployment controller writes too
     cluster.api.request("PUT", cluster.api.path_of(intent), body=live, query={"fieldManager": "kubectl-edit"})
 
     assert needs_write(cluster, intent)
