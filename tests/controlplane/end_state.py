@@ -128,7 +128,7 @@ def end_state(found: dict[str, list[Object]], places: dict[str, str]) -> EndStat
         for item in items:
             if (kind, item["metadata"]["name"]) not in _OF_EVERY_NAMESPACE:
                 shown[f"{kind}/{item['metadata']['name']}"] = _plain(_stated(kind, item))
-    text = _renamed(json.dumps(shown, indent=1, sort_keys=True), places)
+    text = _renamed(json.dumps(shown), places)
     digests: dict[str, str] = {}
     for item in found["ConfigMap"]:
         content = _renamed(json.dumps(item.get("data"), sort_keys=True), places)
@@ -137,7 +137,8 @@ def end_state(found: dict[str, list[Object]], places: dict[str, str]) -> EndStat
         revision = item["spec"]["template"]["metadata"].get("annotations", {}).get(REVISION_ANNOTATION)
         if revision:
             digests[revision] = "REVISION-OF-THE-DEPLOYMENT"
-    return EndState(_renamed(text, digests))
+    plain = json.loads(_renamed(text, digests))
+    return EndState(json.dumps(plain, indent=1, sort_keys=True))
 
 
 def _stated(kind: str, item: Object) -> Object:

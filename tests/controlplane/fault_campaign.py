@@ -55,11 +55,24 @@ def _lose(kind: str) -> Callable[[AgentServices], object]:
     return lambda services: services.cluster.api.delete(services.path(kind))
 
 
+def _delete(services: AgentServices) -> None:
+    services.delete()
+    services.wait_gone()
+
+
+def _make_anew(services: AgentServices) -> None:
+    """While the garbage collector is still at work on the children."""
+    _delete(services)
+    services.apply()
+
+
 CREATE = Step("create it", lambda services: services.apply())
+DELETE = Step("delete it", _delete)
 TERSE = [{"name": "assistant", "systemPrompt": "You are terse."}]
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5}
 SCENARIOS = {
     "create": (CREATE,),
+    "end": (CREATE, Step("delete it and make it anew", _make_anew), DELETE),
     "life": (
         CREATE,
         Step("edit its prompt", lambda services: services.apply(agents=TERSE)),
@@ -180,7 +193,7 @@ async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recordi
 
 async def campaign(cluster: Cluster, folder: Path, wanted: str) -> Outcome:
     """Record what is needed, and run every case whose name begins with ``wanted``."""
-    scenarios = [name for name in SCENARIOS if wanted.startswith(f"{name}:")] or ["life"]
+    scenarios = [name for name in SCENARIOS if wanted.startswith(f"{name}:")] or ["life", "end"]
     recordings = {}
     for name in scenarios:
         with step(f"recording the scenario '{name}'"):

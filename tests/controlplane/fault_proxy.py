@@ -328,18 +328,18 @@ class FaultProxy:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         target = _Target.of(request)
-        journal = self._journals.get(target.namespace) or Journal(Fault())
         try:
             if request.query.get("watch") in {"1", "true"}:
-                return await self._watch(request, target, journal)
-            return await _send(request, await self._answer(request, target, journal))
+                return await self._watch(request, target)
+            return await _send(request, await self._answer(request, target))
         except (CutError, aiohttp.ClientConnectionError):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
 
-    async def _answer(self, request: web.BaseRequest, target: _Target, journal: Journal) -> Answer:
+    async def _answer(self, request: web.BaseRequest, target: _Target) -> Answer:
         body = await request.read()
+        journal = self._journal(target)
         if request.method == "GET":
             return await journal.fault.read(request.path_qs, lambda: self._forward(request, body))
         if target.resource in _NOT_OURS_TO_FAIL:
@@ -357,7 +357,7 @@ class FaultProxy:
         async with self._open(request, body) as response:
             return Answer(response.status, _end_to_end(response.headers), await response.read())
 
-    async def _watch(self, request: web.BaseRequest, target: _Target, journal: Journal) -> web.StreamResponse:
+    async def _watch(self, request: web.BaseRequest, target: _Target) -> web.StreamResponse:
         async with self._open(request, b"") as upstream:
             answer = web.StreamResponse(status=upstream.status, headers=_end_to_end(upstream.headers))
             await answer.prepare(request)
@@ -367,13 +367,14 @@ class FaultProxy:
                     raise CutError
                 *lines, pending = (pending + piece).split(b"\n")
                 for line in lines:
-                    for each in await self._deliver(line + b"\n", target, journal):
+                    for each in await self._deliver(line + b"\n", target):
                         await answer.write(each)
                         if each.startswith(b'{"type": "ERROR"'):
                             return answer
             return answer
 
-    async def _deliver(self, line: bytes, target: _Target, journal: Journal) -> Sequence[bytes]:
+    async def _deliver(self, line: bytes, target: _Target) -> Sequence[bytes]:
+        journal = self._journal(target)  # looked up each time: a watch may be older than the journal
         event = json.loads(line)
         if event["type"] in {"BOOKMARK", "ERROR"}:
             return (line,)
@@ -381,6 +382,9 @@ class FaultProxy:
         name = journal.name(f"{event['type']} {named}")
         journal.events.append(name)
         return await journal.fault.event(Event(name, line, target.resource))
+
+    def _journal(self, target: _Target) -> Journal:
+        return self._journals.get(target.namespace) or Journal(Fault())
 
     def _open(self, request: web.BaseRequest, body: bytes) -> aiohttp.client._RequestContextManager:
         url = URL(self._cluster.server + request.path_qs, encoded=True)

@@ -1,0 +1,58 @@
+"""Who has lost the lead writes nothing, not even to finish what it had begun."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+
+from dev.cluster import Cluster
+from dev.process import wait_until
+from tests.controlplane.agent_services import DEADLINE, AgentServices
+from tests.controlplane.fault_proxy import FaultProxy, Hold
+from tests.controlplane.operator_process import LEASE_EXPIRY, START_DEADLINE, OperatorProcess
+
+
+async def test_siv_9_a_leader_that_froze_between_two_writes_does_not_go_on_when_it_wakes(
+    cluster: Cluster, crd: None, namespace: str, tmp_path: Path
+) -> None:
+    del crd
+    services = AgentServices(cluster, namespace)
+    async with FaultProxy(cluster) as proxy:
+        leader = OperatorProcess(proxy.cluster(), namespace, namespace, (namespace,), tmp_path, "leader")
+        standby = replace(leader, cluster=cluster, name="standby")  # does not go through the proxy
+        try:
+            await started(leader)
+            await asyncio.to_thread(leader.wait_for, lambda: leader.leads, "it to lead", LEASE_EXPIRY)
+            await started(standby)
+            hold = Hold("apply configmaps/hello-config#1")
+            journal = proxy.follow(namespace, hold)
+            await asyncio.to_thread(services.apply)
+            await asyncio.wait_for(hold.held.wait(), DEADLINE)
+
+            leader.child.process.send_signal(signal.SIGSTOP)
+            await asyncio.to_thread(standby.wait_for_lead)
+            await asyncio.to_thread(services.wait_ready)
+            before = journal.told()
+            hold.released.set()
+            leader.child.process.send_signal(signal.SIGCONT)
+
+            code = await asyncio.to_thread(
+                lambda: wait_until(lambda: leader.child.exit_code, deadline=DEADLINE, describe=leader.child.log_tail)
+            )
+            assert code == 1
+            assert journal.told() == before
+            assert standby.leads
+        finally:
+            leader.close()
+            standby.close()
+
+
+async def started(operator: OperatorProcess) -> None:
+    """Start it and wait until it is ready, while the proxy in this process goes on."""
+    operator.spawn()
+    await asyncio.to_thread(
+        operator.wait_for, lambda: operator.probe("/readyz") == HTTPStatus.OK, "it to be ready", START_DEADLINE
+    )
