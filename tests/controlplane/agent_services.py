@@ -34,10 +34,10 @@ CHILDREN = {
 
 
 def install_definitions(cluster: Cluster) -> None:
-    """Apply the project's CustomResourceDefinitions and wait until they are established."""
+    """Apply the project's CustomResourceDefinitions and wait until their objects can be asked for."""
     for file in sorted(DEFINITIONS.glob("*.yaml")):
         for definition in yaml.safe_load_all(file.read_text()):
-            _wait_established(cluster, cluster.api.path_of(cluster.api.apply(definition, force=True)))
+            _wait_served(cluster, cluster.api.apply(definition, force=True))
 
 
 def agent_service(namespace: str, name: str = "hello", **spec: Any) -> Object:
@@ -211,9 +211,13 @@ def versions(items: list[Object]) -> dict[str, tuple[str, str]]:
     return {identity(item): (item["metadata"]["uid"], item["metadata"]["resourceVersion"]) for item in items}
 
 
-def _wait_established(cluster: Cluster, path: str) -> None:
-    def established() -> bool:
-        found = condition(cluster.api.get(path), "Established")
-        return found is not None and found["status"] == "True"
+def _wait_served(cluster: Cluster, definition: Object) -> None:
+    """Established comes a moment before the API server answers for the kind."""
+    spec, path = definition["spec"], cluster.api.path_of(definition)
+    served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
 
-    wait_until(established, deadline=DEADLINE, describe=lambda: cluster.api.get(path).get("status"))
+    def is_served() -> bool:
+        found = condition(cluster.api.get(path), "Established")
+        return found is not None and found["status"] == "True" and cluster.api.find(served) is not None
+
+    wait_until(is_served, deadline=DEADLINE, describe=lambda: cluster.api.get(path).get("status"))
