@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dev.api_client import ApiError
 from dev.cluster import Cluster
 from dev.process import wait_until
 
@@ -218,6 +220,14 @@ def _wait_served(cluster: Cluster, definition: Object) -> None:
 
     def is_served() -> bool:
         found = condition(cluster.api.get(path), "Established")
-        return found is not None and found["status"] == "True" and cluster.api.find(served) is not None
+        if found is None or found["status"] != "True":
+            return False
+        try:
+            cluster.api.get(served)
+        except ApiError as error:
+            if error.code not in {http.client.NOT_FOUND, http.client.TOO_MANY_REQUESTS}:
+                raise
+            return False
+        return True
 
     wait_until(is_served, deadline=DEADLINE, describe=lambda: cluster.api.get(path).get("status"))
