@@ -23,6 +23,7 @@ from pathlib import Path
 
 from dev.cluster import Cluster
 from dev.controlplane import control_plane
+from dev.process import wait_until
 from dev.progress import say, step
 from tests.controlplane.agent_services import AgentServices, install_definitions
 from tests.controlplane.fault_lane import Lane, Recording, Step, lane, record_twice
@@ -45,6 +46,8 @@ LANES = 3
 """Operators at work side by side."""
 LIVES = 24
 """Of one operator."""
+PROGRESS_EVERY = 15.0
+"""Seconds."""
 
 Kill = Callable[[], None]
 Make = Callable[[str, Kill], Fault]
@@ -55,15 +58,18 @@ def _lose(kind: str) -> Callable[[AgentServices], object]:
     return lambda services: services.cluster.api.delete(services.path(kind))
 
 
+def _make_anew(services: AgentServices) -> None:
+    """While the children of the old one are still there."""
+    services.delete()
+    services.wait_gone()
+    services.apply()
+
+
 def _delete(services: AgentServices) -> None:
     services.delete()
     services.wait_gone()
-
-
-def _make_anew(services: AgentServices) -> None:
-    """While the garbage collector is still at work on the children."""
-    _delete(services)
-    services.apply()
+    # The garbage collector looks for new kinds every 30 s.
+    wait_until(lambda: not services.pods(), deadline=90, describe=services.describe, interval=0.5)
 
 
 CREATE = Step("create it", lambda services: services.apply())
@@ -140,7 +146,7 @@ class Outcome:
     """How cases went.
 
     Args:
-        passed: the life went on as recorded.
+        passed: the life went as recorded.
         never_came: this life had no such moment; what differs between two lives is mostly how often status is written.
         failed: what differed.
     """
@@ -148,6 +154,8 @@ class Outcome:
     passed: list[Case] = field(default_factory=list)
     never_came: list[Case] = field(default_factory=list)
     failed: dict[Case, str] = field(default_factory=dict)
+    lived: int = 0
+    """How many lives came to their end, to be judged when their operator rests."""
 
     @property
     def count(self) -> int:
@@ -171,6 +179,7 @@ async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recordi
             lived.append((case, *await on.live(recordings[case.scenario], case.make(on.kill))))
         except AssertionError as error:
             outcome.failed[case] = str(error)
+        outcome.lived += 1
 
     if any(case.crashes for case in chosen):
         for case in chosen:
@@ -200,25 +209,32 @@ async def campaign(cluster: Cluster, folder: Path, wanted: str) -> Outcome:
             async with lane(cluster, folder, lives=2) as one:
                 recordings[name] = await record_twice(one, SCENARIOS[name])
     chosen = [case for name in scenarios for case in cases(name, recordings[name]) if str(case).startswith(wanted)]
+    kinds = ([case for case in chosen if case.crashes], [case for case in chosen if not case.crashes])
+    batches = [kind[first : first + LIVES] for kind in kinds for first in range(0, len(kind), LIVES)]
     outcome = Outcome()
     slots = asyncio.Semaphore(LANES)
 
     async def some(batch: Sequence[Case]) -> None:
         async with slots, lane(cluster, folder, lives=len(batch)) as one:
-            before = set(outcome.failed)
             await run(one, batch, recordings, outcome)
-            say(f"    {outcome.count} of {len(chosen)} cases, {len(outcome.failed)} failed")
-            for case in outcome.failed.keys() - before:
-                say(f"FAILED {case}\n{outcome.failed[case]}")
 
-    kinds = ([case for case in chosen if case.crashes], [case for case in chosen if not case.crashes])
-    with step(f"{len(chosen)} cases"):
-        await asyncio.gather(*(some(batch) for kind in kinds for batch in _batches(kind)))
+    say(f"==> {len(chosen)} cases")
+    progress = asyncio.create_task(_progress(outcome, len(chosen)))
+    try:
+        await asyncio.gather(*map(some, batches))
+    finally:
+        progress.cancel()
     return outcome
 
 
-def _batches(chosen: list[Case]) -> list[list[Case]]:
-    return [chosen[first : first + LIVES] for first in range(0, len(chosen), LIVES)]
+async def _progress(outcome: Outcome, count: int) -> None:
+    told: set[Case] = set()
+    while True:
+        await asyncio.sleep(PROGRESS_EVERY)
+        say(f"    {outcome.lived} of {count} lived, {len(outcome.failed)} failed")
+        for case in outcome.failed.keys() - told:
+            say(f"FAILED {case}\n{outcome.failed[case]}")
+        told = set(outcome.failed)
 
 
 def main() -> int:

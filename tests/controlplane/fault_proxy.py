@@ -153,22 +153,6 @@ class LoseAnswer(Fault):
         raise CutError
 
 
-class Hold(Fault):
-    """The answer to a write is kept back until it is released."""
-
-    def __init__(self, at: str) -> None:
-        super().__init__(at)
-        self.held = asyncio.Event()
-        self.released = asyncio.Event()
-
-    async def write(self, name: str, forward: Forward) -> Answer:
-        answer = await forward()
-        if self.is_due(name):
-            self.held.set()
-            await self.released.wait()
-        return answer
-
-
 class Drop(Fault):
     """An event is never delivered; the watch goes on."""
 
@@ -290,6 +274,8 @@ class FaultProxy:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._journals: dict[str, Journal] = {}
+        self._watches: set[asyncio.Task[object]] = set()
+        """Those of a dead operator outlast their connection."""
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -307,8 +293,11 @@ class FaultProxy:
 
     async def __aexit__(self, *_: object) -> None:
         """Cut every connection."""
-        await self._upstream.close()
         await self._runner.cleanup()
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        await self._upstream.close()
 
     @property
     def written(self) -> int:
@@ -330,7 +319,10 @@ class FaultProxy:
         target = _Target.of(request)
         try:
             if request.query.get("watch") in {"1", "true"}:
-                return await self._watch(request, target)
+                watch = asyncio.create_task(self._watch(request, target))
+                self._watches.add(watch)
+                watch.add_done_callback(self._watches.discard)
+                return await watch
             return await _send(request, await self._answer(request, target))
         except (CutError, aiohttp.ClientConnectionError):
             if request.transport is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices
-from tests.controlplane.fault_proxy import FaultProxy, Hold
+from tests.controlplane.fault_proxy import FaultProxy, Refuse
 from tests.controlplane.operator_process import LEASE_EXPIRY, START_DEADLINE, OperatorProcess
 
 
@@ -27,20 +27,20 @@ async def test_siv_9_a_leader_that_froze_between_two_writes_does_not_go_on_when_
             await started(leader)
             await asyncio.to_thread(leader.wait_for, lambda: leader.leads, "it to lead", LEASE_EXPIRY)
             await started(standby)
-            hold = Hold("apply configmaps/hello-config#1")
-            journal = proxy.follow(namespace, hold)
+            # Told to wait, it repeats a write with its first step after the sleep, before it can learn anything.
+            fault = Refuse("apply configmaps/hello-config#1", 429, "TooManyRequests", {"Retry-After": "5"})
+            journal = proxy.follow(namespace, fault)
             await asyncio.to_thread(services.apply)
-            await asyncio.wait_for(hold.held.wait(), DEADLINE)
+            await asyncio.to_thread(wait_until, lambda: fault.fired, deadline=DEADLINE)
 
             leader.child.process.send_signal(signal.SIGSTOP)
             await asyncio.to_thread(standby.wait_for_lead)
             await asyncio.to_thread(services.wait_ready)
             before = journal.told()
-            hold.released.set()
             leader.child.process.send_signal(signal.SIGCONT)
 
             code = await asyncio.to_thread(
-                lambda: wait_until(lambda: leader.child.exit_code, deadline=DEADLINE, describe=leader.child.log_tail)
+                wait_until, lambda: leader.child.exit_code, deadline=DEADLINE, describe=leader.child.log_tail
             )
             assert code == 1
             assert journal.told() == before
