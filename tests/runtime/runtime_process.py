@@ -57,6 +57,11 @@ class RuntimeProcess:
         assert response.status_code == 200, response.text
         return parse_events(response.text)
 
+    @property
+    def phase(self) -> str:
+        """Where the process says it is between start and end."""
+        return str(httpx2.get(self.admin + "/statusz").json()["phase"])
+
     def probe(self, path: str) -> int:
         """Status of a path of the admin port."""
         return httpx2.get(self.admin + path, timeout=5).status_code
