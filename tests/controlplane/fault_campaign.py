@@ -27,20 +27,8 @@ from dev.process import wait_until
 from dev.progress import say, step
 from tests.controlplane.agent_services import AgentServices, install_definitions
 from tests.controlplane.fault_lane import Lane, Recording, Step, lane, record_twice
-from tests.controlplane.fault_proxy import (
-    Crash,
-    Cut,
-    Delay,
-    Drop,
-    Expire,
-    Fault,
-    Journal,
-    LoseAnswer,
-    OldList,
-    Refuse,
-    Repeat,
-    Stall,
-)
+from tests.controlplane.fault_proxy import Journal
+from tests.controlplane.faults import Crash, Cut, Delay, Drop, Expire, Fault, LoseAnswer, OldList, Refuse, Repeat, Stall
 
 LANES = 3
 """Operators at work side by side."""

@@ -16,7 +16,8 @@ from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL
 from dev.cluster import Cluster
 from tests.controlplane.agent_services import AgentServices, is_ready
 from tests.controlplane.end_state import EndState, Observer
-from tests.controlplane.fault_proxy import Fault, FaultProxy, Journal
+from tests.controlplane.fault_proxy import FaultProxy, Journal
+from tests.controlplane.faults import Fault
 from tests.controlplane.operator_process import OperatorProcess, delete_namespace, make_namespace
 from tests.controlplane.operator_rbac import LEASE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from dev.cluster import Cluster
 from tests.controlplane.fault_campaign import CREATE, DELETE
 from tests.controlplane.fault_lane import lane
-from tests.controlplane.fault_proxy import Drop
+from tests.controlplane.faults import Drop
 
 
 async def test_siv_2_children_do_not_come_back_as_ghosts_where_the_deletion_was_not_heard_of(

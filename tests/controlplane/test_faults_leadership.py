@@ -11,7 +11,8 @@ from pathlib import Path
 from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices
-from tests.controlplane.fault_proxy import FaultProxy, Refuse
+from tests.controlplane.fault_proxy import FaultProxy
+from tests.controlplane.faults import Refuse
 from tests.controlplane.operator_process import LEASE_EXPIRY, START_DEADLINE, OperatorProcess
 
 
