@@ -214,13 +214,12 @@ def test_what_others_take_is_taken_back(cluster: Cluster, home: Home, command: s
 def test_sidecar_that_is_injected_in_front_asks_for_nothing(cluster: Cluster, home: Home) -> None:
     intent = deployment(home)
     live = apply(cluster, intent)
-    path = cluster.api.path_of(intent)
     pod = live["spec"]["template"]["spec"]
     pod["containers"].insert(0, {"name": "sidecar", "image": "example.com/sidecar:1"})
     pod["containers"][1]["env"].insert(1, {"name": "INJECTED", "value": "x"})
     pod["volumes"].insert(0, {"name": "injected", "emptyDir": {}})
 
-    cluster.api.request("PUT", path, body=live, query={"fieldManager": "injector"})
+    update(cluster, live, manager="injector")
 
     assert not needs_write(cluster, intent)
 
@@ -230,8 +229,7 @@ def test_order_that_others_changed_is_seen_and_restored(cluster: Cluster, home: 
     intent = deployment(home)
     live = apply(cluster, intent)
     live["spec"]["template"]["spec"]["containers"][0]["env"].reverse()
-    del live["metadata"]["resourceVersion"]  # the Deployment controller writes too
-    cluster.api.request("PUT", cluster.api.path_of(intent), body=live, query={"fieldManager": "kubectl-edit"})
+    update(cluster, live, manager="kubectl-edit")
 
     assert needs_write(cluster, intent)
 
@@ -302,3 +300,9 @@ def test_any_list_of_variables_is_read_back_in_order_among_those_of_others(
         if not names:
             del container["env"]
         assert owned(apply(cluster, intent), FIELD_MANAGER) == intent
+
+
+def update(cluster: Cluster, live: Object, *, manager: str) -> None:
+    """Replace an object, whatever the Deployment controller wrote to it meanwhile."""
+    del live["metadata"]["resourceVersion"]
+    cluster.api.request("PUT", cluster.api.path_of(live), body=live, query={"fieldManager": manager})
