@@ -33,6 +33,8 @@ _DIFFERS = frozenset(
     }
 )
 _COUNTS = ("replicas", "readyReplicas", "updatedReplicas", "unavailableReplicas")
+_IN_ANOTHERS_TIME = "ScalingActive"
+"""What the autoscaler says of itself, every 15 s; without a metrics server that it has no metrics."""
 _LOOK_EVERY = 0.5
 """Seconds; many look at the same time."""
 
@@ -144,7 +146,9 @@ def end_state(found: dict[str, list[Object]], places: dict[str, str]) -> EndStat
 def _stated(kind: str, item: Object) -> Object:
     match kind:
         case "AgentService":
-            return item
+            status = item.get("status", {})
+            kept = [each for each in status.get("conditions", []) if each["type"] != _IN_ANOTHERS_TIME]
+            return {**item, "status": {**status, "conditions": kept}}
         case "Deployment":
             return {**item, "status": {name: item["status"].get(name, 0) for name in _COUNTS}}
         case "Secret":

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -137,13 +138,15 @@ class Outcome:
         passed: the life went as recorded.
         never_came: this life had no such moment; what differs between two lives is mostly how often status is written.
         failed: what differed.
+        ended: the last words of operators that ended by themselves.
+        lived: how many lives came to their end; they are judged when their operator rests.
     """
 
     passed: list[Case] = field(default_factory=list)
     never_came: list[Case] = field(default_factory=list)
     failed: dict[Case, str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
     lived: int = 0
-    """How many lives came to their end, to be judged when their operator rests."""
 
     @property
     def count(self) -> int:
@@ -160,7 +163,6 @@ def cases(scenario: str, recording: Recording) -> list[Case]:
 async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recording], outcome: Outcome) -> None:
     """Run cases under one operator: side by side, or one after the other where it dies of each."""
     lived: list[tuple[Case, str, Journal]] = []
-    deaths = on.deaths
 
     async def live(case: Case) -> None:
         try:
@@ -183,9 +185,8 @@ async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recordi
             outcome.failed[case] = str(error)
         else:
             (outcome.passed if journal.fault.fired else outcome.never_came).append(case)
-    if not outcome.failed:
-        expected = sum(case.crashes and journal.fault.fired for case, _, journal in lived)
-        assert on.deaths - deaths == expected, f"the operator ended {on.deaths - deaths} times, not {expected}"
+    killed = f"exit code {-signal.SIGKILL}\n"
+    outcome.ended += [words for words in on.deaths if not words.startswith(killed)]
 
 
 async def campaign(cluster: Cluster, folder: Path, wanted: str) -> Outcome:
@@ -237,7 +238,9 @@ def main() -> int:
     for case in outcome.failed:
         say(f"again: make campaign CASE={shlex.quote(str(case))}")
     say(f"{len(outcome.passed)} passed, {len(outcome.never_came)} never came, {len(outcome.failed)} failed")
-    return 1 if outcome.failed or not outcome.count else 0
+    for words in outcome.ended:
+        say(f"an operator ended by itself, {words}")
+    return 1 if outcome.failed or outcome.ended or not outcome.count else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
@@ -69,14 +69,14 @@ class Lane:
         proxy: what it goes through.
         observer: looks past the proxy.
         free: namespaces that no life was lived in.
-        deaths: how often the operator ended.
+        deaths: the last words of each process that ended.
     """
 
     operator: OperatorProcess
     proxy: FaultProxy
     observer: Observer
     free: list[str]
-    deaths: int = 0
+    deaths: list[str] = field(default_factory=list)
 
     async def record(self, steps: tuple[Step, ...]) -> Recording:
         """Live without faults, and note what it came to."""
@@ -143,8 +143,8 @@ class Lane:
     async def keep_running(self) -> None:
         """Start the operator again whenever it ends, with the Lease of the dead one given back."""
         while True:
-            if self.operator.child.exit_code is not None:
-                self.deaths += 1
+            if (code := self.operator.child.exit_code) is not None:
+                self.deaths.append(f"exit code {code}\n{self.operator.child.log_tail(10)}")
                 await asyncio.to_thread(self._release)
                 self.operator.spawn()
             await asyncio.sleep(0.05)

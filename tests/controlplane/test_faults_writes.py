@@ -24,6 +24,6 @@ async def test_siv_1_a_create_ends_the_same_after_a(fault: str, cluster: Cluster
 
         await run(one, chosen, {"create": recording}, outcome)
 
-    assert outcome.failed == {}
+    assert (outcome.failed, outcome.ended) == ({}, [])
     assert {case.at.split()[1].split("#")[0] for case in outcome.never_came} <= {"agentservices/hello/status"}
     assert len(outcome.passed) >= sum(recording.created.values())
