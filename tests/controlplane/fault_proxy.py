@@ -98,10 +98,10 @@ class FaultProxy:
 
     async def __aexit__(self, *_: object) -> None:
         """Cut every connection."""
-        await self._runner.cleanup()
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+        await self._runner.cleanup()
         await self._upstream.close()
 
     @property
