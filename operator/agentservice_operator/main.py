@@ -23,7 +23,7 @@ from agentservice_operator.builders.labels import MANAGED_SELECTOR
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.controller import Controller
-from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, POD, SECRET, ServiceKey
+from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, OPTIONAL, POD, SECRET, ServiceKey
 from agentservice_operator.engine.ports import Forbidden, KubernetesError, NotLeader
 from agentservice_operator.engine.queue import Priority, WorkQueue
 from agentservice_operator.engine.reconcile import Reconciler
@@ -74,7 +74,14 @@ class Operator:
             # kopf emits no deletion for what vanished while it did not watch: this list does.
             Reflector(client, AGENT_SERVICE, scope, self._caches.services, watch=False),
             *(
-                Reflector(client, kind, scope, self._caches.children[kind], label_selector=MANAGED_SELECTOR)
+                Reflector(
+                    client,
+                    kind,
+                    scope,
+                    self._caches.children[kind],
+                    label_selector=MANAGED_SELECTOR,
+                    on_served=partial(self._caches.set_served, kind) if kind in OPTIONAL else None,
+                )
                 for kind in watched
             ),
             Reflector(client, POD, scope, self._caches.pods, label_selector=MANAGED_SELECTOR),

@@ -17,6 +17,7 @@ class BuildContext:
         operator_namespace: Where the operator runs, which asks pods for their state.
         gateway_namespaces: Where gateways and ingress controllers run, which pass requests on to the pods.
         monitoring_namespaces: Where scrapers of metrics run.
+        served_kinds: Names of the optional kinds (those of other projects) that the API server has.
     """
 
     runtime_image: str
@@ -24,3 +25,4 @@ class BuildContext:
     operator_namespace: str = "agentservice-system"
     gateway_namespaces: tuple[str, ...] = ()
     monitoring_namespaces: tuple[str, ...] = ()
+    served_kinds: frozenset[str] = frozenset()

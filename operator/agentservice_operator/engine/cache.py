@@ -282,6 +282,18 @@ class Caches:
         self.services: Cache[Service] = Cache(service_projection, wake)
         self.pods: Cache[Pod] = Cache(pod_projection, wake)
         self.children: dict[Kind, Cache[Child]] = {kind: Cache(child_projection(kind), wake) for kind in kinds}
+        self.served: frozenset[str] = frozenset()
+        """Names of the optional kinds that the API server has."""
+        self._wake = wake
+
+    def set_served(self, kind: Kind, served: bool) -> None:  # noqa: FBT001 - the one thing to be told
+        """An optional kind is there or not; every AgentService may gain or lose a child where that is new."""
+        if served == (kind.kind in self.served):
+            return
+        self.served = self.served | {kind.kind} if served else self.served - {kind.kind}
+        log.info("an optional kind came or went", kind=kind.kind, api_version=kind.api_version, served=served)
+        for service in self.services:
+            self._wake(service.service, Priority.STARTUP)
 
 
 def _service_of(item: Object) -> ServiceKey:

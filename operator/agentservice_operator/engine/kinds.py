@@ -62,6 +62,9 @@ CHILDREN: dict[Kind, Wave] = {
 }
 """Every kind of child; a new one is a row here and a builder."""
 
+OPTIONAL: frozenset[Kind] = frozenset()
+"""Those of them that come with somebody else's CustomResourceDefinitions: an API server may lack them, now or later."""
+
 KIND_BY_NAME: dict[str, Kind] = {kind.kind: kind for kind in CHILDREN}
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from itertools import groupby
 
 import structlog
@@ -44,6 +45,8 @@ RECHECK_SECONDS = 80.0
 """The key Secret is not watched: it is looked at this often, so that a lost one is back within 120 s."""
 _LOOK_AGAIN = {Reason.WAITING_FOR_DELETION: 2.0, Reason.NAME_CONFLICT: 15.0}
 """Seconds. No watch shows the end of what stands in the way: an old key Secret, an object that is not ours."""
+_KIND_ENDS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+"""What an apply meets while a CustomResourceDefinition is deleted, until its reflector says that the kind is gone."""
 _NEEDS_REFERENCES = frozenset({CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER})
 """While references are unresolved these stay as they are: a running Deployment is never changed to a broken one."""
 
@@ -139,7 +142,8 @@ class Reconciler:
 
     async def _apply(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
         resolved = await self._references.resolve(spec)
-        desired = build(spec, replace(self._defaults, config_map_values=resolved.values))
+        context = replace(self._defaults, config_map_values=resolved.values, served_kinds=self._caches.served)
+        desired = build(spec, context)
         keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
         problems = list(resolved.problems)
         # Without the values that it refers to, what was built is not what will be rolled out.
@@ -154,7 +158,7 @@ class Reconciler:
             problem, failure = await self._apply_wave(service, ready, memory, policy)
             if problem is not None:
                 problems.insert(0, problem)
-            elif failure is not None and self._matters(service, ready):
+            elif failure is not None and failure.status not in _KIND_ENDS and self._matters(service, ready):
                 problems.append(_unfinished(failure))
             if failure is not None or problem is not None:
                 return _Applied(tuple(problems), revision, resolved, failure)

@@ -10,14 +10,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
 import orjson
 
 from agentservice_operator.engine.kinds import Kind
-from agentservice_operator.engine.ports import KubernetesError, Object, Sink
+from agentservice_operator.engine.ports import Forbidden, KubernetesError, Object, Sink
 from agentservice_operator.kube.client import KubeClient, typed
 from agentservice_operator.kube.decoding import decode
 from agentservice_operator.kube.errors import Expired, NotFound, error_from_status
@@ -46,6 +46,8 @@ class Reflector:
         label_selector: as in a query, such as ``app.kubernetes.io/managed-by=agentservice-operator``.
         metadata_only: ask for apiVersion, kind and metadata only.
         watch: False lists only, for a kind that somebody else watches for the sink.
+        on_served: makes the kind optional, and is told whether it can be listed. One that is refused (403) counts
+            as one that the API server lacks, and ``synced`` waits for the first answer only, whatever it is.
         relist_every: seconds between two lists, at most.
         stalled_after: seconds without a byte after which a watch is given up.
         ask_absent_every: seconds between the questions for a kind that the API server lacks.
@@ -61,18 +63,20 @@ class Reflector:
         label_selector: str | None = None,
         metadata_only: bool = False,
         watch: bool = True,
+        on_served: Callable[[bool], None] | None = None,
         relist_every: float = RELIST_EVERY,
         stalled_after: float = STALLED_AFTER,
         ask_absent_every: float = ASK_ABSENT_EVERY,
     ) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
-        """Set once every namespace has been listed."""
+        """Set once every namespace has been listed, an optional kind's as far as that goes."""
         self._client = client
         self._sink = sink
         self._label_selector = label_selector
         self._metadata_only = metadata_only
         self._watches = watch
+        self._on_served = on_served
         self._relist_every = relist_every
         self._stalled_after = stalled_after
         self._ask_absent_every = ask_absent_every
@@ -98,26 +102,32 @@ class Reflector:
                     await self._watch_until(scope, relist_at)
                 else:
                     await asyncio.sleep(relist_at - time.monotonic())
-            except NotFound:
-                self._sink.replace((), scope.version, scope.namespace)
-                self._heard(scope, listed=True)
-                await asyncio.sleep(self._ask_absent_every * _spread(0.9, 1.1))
             except KubernetesError as error:
-                scope.failures += 1
-                _log.log(
-                    logging.INFO if isinstance(error, Expired) else logging.WARNING,
-                    "%s are listed again, failure %d in a row: %s",
-                    self.kind.plural,
-                    scope.failures,
-                    error,
-                )
-                await asyncio.sleep(_backoff(scope.failures))
+                if self._lacks(error):
+                    self._sink.replace((), scope.version, scope.namespace)
+                    self._answered(scope, served=False)
+                    await asyncio.sleep(self._ask_absent_every * _spread(0.9, 1.1))
+                    continue
+                level = logging.INFO if isinstance(error, Expired) else logging.WARNING
+                kind, count = self.kind.plural, scope.failures + 1
+                _log.log(level, "%s are listed again, failure %d in a row: %s", kind, count, error)
+                await self._pause(scope)
             except Exception:  # noqa: BLE001 - for the reason below
                 # A defect in the sink must not end what keeps the cache alive: the next list may well succeed, and
                 # until it does ``last_seen`` grows old and tells.
-                scope.failures += 1
                 _log.exception("What came of %s could not be taken in", self.kind.plural)
-                await asyncio.sleep(_backoff(scope.failures))
+                await self._pause(scope)
+
+    def _lacks(self, error: KubernetesError) -> bool:
+        """Whether there is nothing to follow; for an optional kind also where nothing may be."""
+        return isinstance(error, NotFound) or (self._on_served is not None and isinstance(error, Forbidden))
+
+    async def _pause(self, scope: _Scope) -> None:
+        """Wait after a failure, longer after each; nobody else waits for an optional kind meanwhile."""
+        scope.failures += 1
+        if self._on_served is not None:
+            self._settle(scope)
+        await asyncio.sleep(_backoff(scope.failures))
 
     async def _list(self, scope: _Scope) -> None:
         packed: list[bytes | list[Object]] = []
@@ -134,7 +144,7 @@ class Reflector:
         version = page["metadata"]["resourceVersion"]
         self._sink.replace(self._unpacked(packed, page["items"] or []), version, scope.namespace)
         scope.version = version
-        self._heard(scope, listed=True)
+        self._answered(scope, served=True)
 
     def _unpacked(self, packed: list[bytes | list[Object]], last: list[Object]) -> Iterator[Object]:
         for page in packed:
@@ -191,13 +201,22 @@ class Reflector:
                 raise error_from_status(item, subject=subject)
         scope.version = item["metadata"]["resourceVersion"]
 
-    def _heard(self, scope: _Scope, *, listed: bool = False) -> None:
+    def _heard(self, scope: _Scope) -> None:
         scope.heard = time.monotonic()
         scope.failures = 0
-        if listed and not scope.listed:
-            scope.listed = True
-            if all(each.listed for each in self._scopes):
-                self.synced.set()
+
+    def _answered(self, scope: _Scope, *, served: bool) -> None:
+        """A list succeeded, or showed that there is nothing to list."""
+        self._heard(scope)
+        scope.served = served
+        if self._on_served is not None:
+            self._on_served(any(each.served for each in self._scopes))
+        self._settle(scope)
+
+    def _settle(self, scope: _Scope) -> None:
+        scope.settled = True
+        if all(each.settled for each in self._scopes):
+            self.synced.set()
 
 
 @dataclass(slots=True)
@@ -208,7 +227,8 @@ class _Scope:
     version: str = "0"
     heard: float = field(default_factory=time.monotonic)
     failures: int = 0
-    listed: bool = False
+    served: bool = False
+    settled: bool = False
 
 
 def _packed(items: list[Object]) -> bytes | list[Object]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from agentservice_operator.engine.cache import Cache, Child, Service, child_projection, service_projection
-from agentservice_operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, ServiceKey
+from agentservice_operator.engine.cache import Cache, Caches, Child, Service, child_projection, service_projection
+from agentservice_operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, Kind, ServiceKey
 from agentservice_operator.engine.ports import Object
 from agentservice_operator.engine.queue import Priority
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.engine.objects import HELLO, NAMESPACE, OTHER, Woken, agent_service, config_map, deployment
+
+POD_MONITOR = Kind("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
 
 
 @pytest.fixture
@@ -320,3 +322,22 @@ def test_what_was_known_of_an_object_that_cannot_be_read_any_more_is_forgotten(c
     config_maps.put(odd)
 
     assert config_maps.get(NAMESPACE, "hello-config") is None
+
+
+def test_an_optional_kind_that_comes_or_goes_wakes_everybody_once() -> None:
+    woken = Woken()
+    caches = Caches([], woken)
+    caches.services.put(agent_service())
+    woken.clear()
+
+    caches.set_served(POD_MONITOR, served=True)
+    caches.set_served(POD_MONITOR, served=True)
+
+    assert caches.served == {"PodMonitor"}
+    assert woken == [(HELLO, Priority.STARTUP)]
+
+    woken.clear()
+    caches.set_served(POD_MONITOR, served=False)
+
+    assert caches.served == frozenset()
+    assert woken == [(HELLO, Priority.STARTUP)]

@@ -144,6 +144,19 @@ async def test_a_moment_without_answer_does_not_end_ready(bench: Bench) -> None:
     assert bench.condition("Ready")["status"] == "True"
 
 
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_child_of_a_kind_that_is_being_deleted_does_not_end_ready(bench: Bench, status: int) -> None:
+    await ready(bench)
+    bench.kubernetes.lose(SERVICE, NAMESPACE, "hello")
+    bench.caches.children[SERVICE].forget(NAMESPACE, "hello")
+    bench.kubernetes.refused = (SERVICE, KubernetesError("create not allowed: it is terminating", status=status))
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["status"] == "True"
+
+
 async def test_without_what_it_refers_to_no_revision_is_promised(bench: Bench) -> None:
     prompt = {"configMapKeyRef": {"name": "prompts", "key": "assistant"}}
     bench.see(agent_service(20, spec={"agents": [{"name": "assistant", "systemPromptFrom": prompt}]}))

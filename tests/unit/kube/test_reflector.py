@@ -182,6 +182,59 @@ async def test_kind_that_is_lacking_counts_as_empty_until_it_appears(
         await eventually(lambda: sink.names == ["x"], lambda: sink.calls)
 
 
+async def test_optional_kind_is_told_of_as_it_comes_and_goes(client: KubeClient, server: ScriptedServer) -> None:
+    server.script = [refuses(404), listed(5, item("x", 3)), refuses(404)]
+    server.watches = [refuses(404)]
+    told: list[bool] = []
+
+    async with following(client, on_served=told.append, ask_absent_every=0.05) as (_, sink):
+        await eventually(lambda: told[:3] == [False, True, False], lambda: told)
+        await eventually(lambda: sink.names == [], lambda: sink.calls)
+
+    assert ("replace", "5") in sink.calls
+
+
+async def test_optional_kind_that_may_not_be_read_counts_as_lacking(client: KubeClient, server: ScriptedServer) -> None:
+    server.script = [refuses(403), listed(5, item("x", 3))]
+    server.watches = [streams(then="hang")]
+    told: list[bool] = []
+
+    async with following(client, on_served=told.append, ask_absent_every=0.05) as (_, sink):
+        await eventually(lambda: sink.names == ["x"], lambda: sink.calls)
+
+    assert told == [False, True]
+
+
+async def test_optional_kind_is_there_where_one_namespace_lets_it_be_read(
+    client: KubeClient, server: ScriptedServer
+) -> None:
+    async def only_one(request: Any) -> Any:
+        return await (listed(5, item("x", 3)) if "/namespaces/a/" in request.path else refuses(403))(request)
+
+    server.script = [only_one]
+    server.watches = [streams(then="hang")]
+    told: list[bool] = []
+
+    async with following(client, namespaces=["a", "b"], on_served=told.append) as (reflector, sink):
+        await asyncio.wait_for(reflector.synced.wait(), 5)
+
+        assert sink.names == ["x"]
+        assert told[-1]
+
+
+async def test_nobody_waits_for_an_optional_kind_that_cannot_be_listed(
+    client: KubeClient, server: ScriptedServer
+) -> None:
+    """As where a webhook that converts its objects is down."""
+    server.script = [refuses(400)]
+    told: list[bool] = []
+
+    async with following(client, on_served=told.append) as (reflector, _):
+        await asyncio.wait_for(reflector.synced.wait(), 5)
+
+    assert told == []
+
+
 async def test_is_in_step_only_when_every_namespace_was_listed(client: KubeClient, server: ScriptedServer) -> None:
     async def only_one(request: Any) -> Any:
         return await (listed(5, item("x", 3)) if "/namespaces/a/" in request.path else refuses(403))(request)
