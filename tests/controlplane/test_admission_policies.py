@@ -28,12 +28,16 @@ AUTHOR = "author"
 def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
     """The API as a person who may write AgentServices only, with the chart's policies in force for the namespace."""
     helm = toolchain.ensure("helm4")["helm4"]
-    options = (f"--set=watchNamespaces={{{namespace}}}", "--show-only=templates/admission-policies.yaml")
+    options = (f"--set=watchNamespaces={{{namespace}}}", "--show-only=templates/admission/*.yaml")
     policies = run(cluster, helm, "template", namespace, CHART, f"--namespace={namespace}", *options)
     role = {"apiGroups": ["agentservice.dev"], "resources": ["agentservices"], "verbs": ["*"]}
     with applied(cluster, policies), applied(cluster, grant(namespace, "agents", role)):
         api = cluster.api.as_user(AUTHOR)
-        for beyond in (service(namespace, "probe", "LoadBalancer"), reachable(namespace, "allowTo")):
+        for beyond in (
+            service(namespace, "probe", "LoadBalancer"),
+            agent_service(namespace, "probe", inheritedMetadata={"labels": {"example.com/team": "a"}}),
+            reachable(namespace, "allowTo"),
+        ):
             wait_until(partial(refusal, api, beyond), deadline=30, describe=lambda: "the policies are not in force yet")
         yield api
 
