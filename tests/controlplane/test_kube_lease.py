@@ -12,6 +12,7 @@ import pytest
 from agentservice_operator.engine.ports import NotLeader, Object
 from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.lease import LEASE, LeaderElector, LeaseTimes
+from agentservice_operator.kube.transport import Request
 
 from dev.cluster import Cluster
 from tests.controlplane.connected import connected
@@ -119,6 +120,37 @@ async def test_release_hands_over_soon(client: KubeClient, cluster: Cluster, nam
         assert await other.leads() <= TAKEOVER_AFTER_RELEASE
         assert not leader.lost
         assert lease(cluster, namespace)["spec"]["leaseTransitions"] == 1
+
+
+async def test_one_that_is_told_to_end_before_it_knows_that_it_leads_holds_up_nobody(
+    client: KubeClient, cluster: Cluster, namespace: str
+) -> None:
+    unanswered = Unanswered(client)
+    async with candidates(client, namespace) as start:
+        leader = start("a", client=unanswered)
+        await eventually(unanswered.claimed.is_set, lambda: leader.task)
+        assert lease(cluster, namespace)["spec"]["holderIdentity"] == leader.elector.identity
+
+        await leader.stop()
+
+        assert not lease(cluster, namespace)["spec"]["holderIdentity"]
+        assert await start("b").leads() <= TAKEOVER_AFTER_RELEASE
+
+
+class Unanswered:
+    """A client whose first write reaches the server; the answer never comes."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self.claimed = asyncio.Event()
+        self.transport = self
+        self._real = client.transport
+
+    async def send(self, request: Request, **options: Any) -> bytes:
+        answer = await self._real.send(request, **options)
+        if request.method != "GET" and not self.claimed.is_set():
+            self.claimed.set()
+            await asyncio.Event().wait()
+        return answer
 
 
 async def test_killed_leader_is_followed_when_its_lease_has_run_out(

@@ -174,6 +174,23 @@ def test_api_7_a_count_outside_the_bounds_is_brought_inside_as_it_is_handed_over
     assert operator.child.exit_code is None
 
 
+def test_api_7_a_zero_that_was_handed_over_ends_with_autoscaling_and_one_of_somebody_else_stays(
+    cluster: Cluster, operator: OperatorProcess, services: AgentServices
+) -> None:
+    services.apply(replicas=0)
+    services.wait_ready(reason="ScaledToZero")
+    services.apply()
+    services.wait_ready(reason="ScaledToZero")
+
+    services.apply(autoscaling=AUTOSCALING)
+    wait_count(services, 2)
+    cluster.kubectl("-n", services.namespace, "scale", "deployment/hello", "--replicas=0")
+
+    services.wait_ready(reason="ScaledToZero")
+    operator.settle()
+    assert services.child("Deployment")["spec"]["replicas"] == 0
+
+
 @pytest.mark.parametrize("spec", [{"autoscaling": AUTOSCALING}, {}], ids=["autoscaled", "scaled by hand"])
 def test_api_7_a_deployment_that_was_deleted_comes_back_with_its_count(
     cluster: Cluster, operator: OperatorProcess, services: AgentServices, spec: dict[str, Any]

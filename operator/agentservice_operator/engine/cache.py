@@ -16,7 +16,7 @@ import structlog
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Kind, ServiceKey
 from agentservice_operator.engine.ownership import digest, owned, owns
-from agentservice_operator.engine.ports import FIELD_MANAGER, Object
+from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Object
 from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.observed import (
     AutoscalerFacts,
@@ -65,6 +65,8 @@ class Child:
     intent_digest: str
     """Digest of the fields that our field manager owns, with their live values."""
     owns_replicas: bool
+    holds_replicas: bool
+    """Whether the count is one that we handed over and that nobody has set since."""
     facts: DeploymentFacts | AutoscalerFacts | None
     resource_version: str = field(compare=False)
 
@@ -104,6 +106,8 @@ class Service:
         return ServiceKey(self.namespace, self.name)
 
 
+_REPLICAS = ("spec", "replicas")
+
 _FACTS: dict[Kind, Callable[[Object], DeploymentFacts | AutoscalerFacts]] = {
     DEPLOYMENT: deployment_facts,
     HORIZONTAL_POD_AUTOSCALER: autoscaler_facts,
@@ -126,7 +130,8 @@ def child_projection(kind: Kind) -> Callable[[Object], Child]:
             deleting="deletionTimestamp" in meta,
             created=meta["creationTimestamp"],
             intent_digest=digest(owned(live, FIELD_MANAGER)),
-            owns_replicas=kind is DEPLOYMENT and owns(live, FIELD_MANAGER, ("spec", "replicas")),
+            owns_replicas=kind is DEPLOYMENT and owns(live, FIELD_MANAGER, _REPLICAS),
+            holds_replicas=kind is DEPLOYMENT and owns(live, REPLICAS_FIELD_MANAGER, _REPLICAS),
             facts=facts(item) if facts else None,
             resource_version=meta["resourceVersion"],
         )

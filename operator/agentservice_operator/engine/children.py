@@ -114,11 +114,16 @@ class Children:
         child = cache.get(owner.namespace, name)
         if child is not None and child.controller_uid == owner.uid and not child.deleting:
             wanted = digest(intent)
-            if child.intent_digest == wanted or memory.equivalent.get((kind, name)) == (wanted, child.intent_digest):
+            stored = memory.equivalent.get((kind, name))
+            equal = child.intent_digest == wanted or stored == (wanted, child.intent_digest)
+            if equal and not _is_left_at_zero(child, policy):
                 self._metrics.applied(kind.kind, "skipped")
                 return
             try:
-                await self._change(child, intent, memory, policy)
+                if equal:
+                    await self._hand_over_replicas(child, policy.minimum, unchanged=True)
+                else:
+                    await self._change(child, intent, memory, policy)
             except Conflict:
                 # Gone, or another object by now: the next look must not trust the cache again.
                 cache.forget(owner.namespace, name)
@@ -257,6 +262,22 @@ class Children:
             DEPLOYMENT, _to(child, body, unchanged=unchanged), manager=REPLICAS_FIELD_MANAGER
         )
         return self._caches.children[DEPLOYMENT].put_own(live)
+
+
+def _is_left_at_zero(child: Child, policy: ReplicasPolicy) -> bool:
+    """Whether an autoscaler would leave the Deployment at a zero that we handed over before there was one.
+
+    A zero that somebody set on the Deployment stays: this is how autoscaling is switched off for a while.
+
+    Source: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#implicit-maintenance-mode-deactivation
+    """
+    facts = child.facts
+    return (
+        isinstance(facts, DeploymentFacts)
+        and child.holds_replicas
+        and facts.wanted_replicas == 0
+        and policy.minimum > 0
+    )
 
 
 def _to(child: Child, intent: Object, *, unchanged: bool) -> Object:

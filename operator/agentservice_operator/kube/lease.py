@@ -97,15 +97,15 @@ class LeaderElector:
             raise NotLeader(f"{self.identity} does not hold Lease {self._namespace}/{self._name}")
 
     async def run(self, on_started: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Compete, lead until the lease is lost, return. When cancelled while leading, release the lease.
+        """Compete, lead until the lease is lost, return. When cancelled, release the lease.
 
         Args:
             on_started: called once when the lease is ours.
             on_lost: called when it no longer is; the process should end, as what it has in flight can't be recalled.
         """
-        await self._acquire()
-        _log.info("%s leads", self.identity)
         try:
+            await self._acquire()
+            _log.info("%s leads", self.identity)
             on_started()
             await self._keep()
         except asyncio.CancelledError:
@@ -201,7 +201,7 @@ class LeaderElector:
         """Give the lease back, so that another need not wait; a failure costs only that wait."""
         self._renewed = None
         try:
-            lease = await self._read()  # a renewal may have been cancelled after it reached the server
+            lease = await self._read()  # a claim or renewal may have been cancelled after it reached the server
             if lease is not None and lease["spec"].get("holderIdentity") == self.identity:
                 await self._write("PUT", self._body({**lease["spec"], "holderIdentity": ""}, lease))
         except KubernetesError as error:
