@@ -1,0 +1,51 @@
+"""ACT-1: every leaf of the schema is changed, deleted, taken to its bounds and broken, with no case written for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.transitions.cases import NEEDED, SETTINGS, Sort, cases, is_valid, settings
+from tests.unit.transitions.leaves import Leaf, leaves
+from tests.unit.transitions.values import BY_HAND
+
+WITHOUT = {
+    ("spec.state.backend", Sort.CHANGE): "it has one value",
+    ("spec.access.apiKeys.source", Sort.CHANGE): "it has one value",
+    ("spec.defaultModel", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
+    ("spec.agents[].model", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
+    ("spec.defaultAgent", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
+}
+"""What cannot be done to a leaf, and why."""
+
+
+@pytest.mark.parametrize("leaf", leaves(), ids=str)
+def test_act_1_every_leaf_has_a_case_of_every_sort(leaf: Leaf) -> None:
+    assert any(leaf.places(spec) for spec in settings()), (
+        f"no spec in {SETTINGS.name} has {leaf}: add it there, with another value than its default"
+    )
+
+    missing = [str(sort) for sort in NEEDED if not has(leaf, sort) and (str(leaf), sort) not in WITHOUT]
+
+    assert missing == [], f"no value could be made for {leaf}: add some to BY_HAND in values.py"
+
+
+def has(leaf: Leaf, sort: Sort) -> bool:
+    return any(case.sort is sort for case in cases(leaf))
+
+
+def test_every_exception_is_needed() -> None:
+    known = {str(leaf): leaf for leaf in leaves()}
+
+    assert [path for path in BY_HAND if path not in known] == []
+    assert [(path, sort) for path, sort in WITHOUT if path not in known or has(known[path], sort)] == []
+
+
+@pytest.mark.parametrize("leaf", leaves(), ids=str)
+def test_act_5_a_broken_value_is_refused_by_the_parser(leaf: Leaf) -> None:
+    taken = [str(case) for case in cases(leaf) if case.sort is Sort.REFUSED and is_valid(case.after)]
+
+    assert taken == []
+
+
+def test_the_settings_are_valid() -> None:
+    assert [is_valid(spec) for spec in settings()] == [True] * len(settings())
