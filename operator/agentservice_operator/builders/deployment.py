@@ -234,8 +234,17 @@ def _scheduling(service: AgentService) -> Object:
 
 
 def _constraint(service: AgentService, constraint: Object) -> Object:
-    """One without a labelSelector would count no pod at all, so it counts those of this service."""
-    return {"labelSelector": {"matchLabels": selector_labels(service)}, **as_stored(constraint)}
+    """One without a labelSelector would count no pod at all, so it counts those of this service.
+
+    Its sets are sorted: field managers merge them into an order that nobody chose, and that must not roll pods.
+    """
+    parts: Object = {"labelSelector": {"matchLabels": selector_labels(service)}, **as_stored(constraint)}
+    if keys := parts.get("matchLabelKeys"):
+        parts["matchLabelKeys"] = sorted(keys)
+    for requirement in parts["labelSelector"].get("matchExpressions", ()):
+        if values := requirement.get("values"):
+            requirement["values"] = sorted(values)
+    return parts
 
 
 def _constraint_key(constraint: Object) -> tuple[str, str]:
