@@ -32,6 +32,7 @@ from agentservice_operator.engine.report import Reporter
 from agentservice_operator.kopf_app import Handlers, serve
 from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.discovery import available
+from agentservice_operator.kube.events import EventRecorder
 from agentservice_operator.kube.lease import LeaderElector
 from agentservice_operator.kube.reflector import Reflector
 from agentservice_operator.kube.transport import connect
@@ -89,12 +90,14 @@ class Operator:
         ]
         for kind, same in groupby(sorted(self._reflectors, key=_kind), key=_kind):
             metrics.watch_reflector(kind, partial(_silence, list(same)))
-        children = Children(client, self._caches, metrics)
+        self._recorder = EventRecorder(client, metrics, instance=identity)
+        children = Children(client, self._caches, metrics, self._recorder)
         reconciler = Reconciler(
             caches=self._caches,
             children=children,
             references=references,
             reporter=Reporter(client, self._caches),
+            recorder=self._recorder,
             defaults=BuildContext(
                 runtime_image=settings.runtime_image,
                 operator_namespace=settings.namespace,
@@ -138,6 +141,7 @@ class Operator:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._count(), name="gauges")
+            tasks.create_task(self._recorder.run(), name="events")
             for reflector in self._reflectors:
                 tasks.create_task(reflector.run(), name=f"reflector {reflector.kind.plural}")
             tasks.create_task(self._lead(), name="leader election")

@@ -118,6 +118,12 @@ class Metrics:
             ["kind", "result"],
             registry=self.registry,
         )
+        self._occurrences = Counter(
+            "agentservice_operator_events",
+            "What happened to AgentServices; alike ones are written as one Event.",
+            ["type", "reason"],
+            registry=self.registry,
+        )
         self._requests = Counter(
             "rest_client_requests", "Requests to the API server.", ["verb", "kind", "code"], registry=self.registry
         )
@@ -148,6 +154,10 @@ class Metrics:
     def applied(self, kind: str, result: str) -> None:
         """A child was looked at: ``applied``, ``skipped``, ``conflict``, ``deleted`` ..."""
         self._applies.labels(kind, result).inc()
+
+    def occurred(self, kind: str, reason: str) -> None:
+        """Something happened that an Event tells of: ``Normal`` or ``Warning``, and why."""
+        self._occurrences.labels(kind, reason).inc()
 
     def requested(self, verb: str, kind: str, status: str) -> None:
         """A request to the API server was answered, or failed without an answer (``<error>``)."""

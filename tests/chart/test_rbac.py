@@ -61,6 +61,16 @@ def test_of_an_agent_service_only_the_status_is_written(render: Render) -> None:
     assert own == {"agentservices": READ, "agentservices/status": {"patch"}}
 
 
+def test_events_are_written_and_nothing_else(render: Render) -> None:
+    granted = [
+        verbs
+        for _, resource, verbs in rules(render(), "ClusterRole", "agents-agentservice-operator")
+        if resource == "events"
+    ]
+
+    assert granted == [{"create", "patch"}]
+
+
 def test_named_namespaces_need_no_cluster_wide_right(render: Render) -> None:
     objects = render({"watchNamespaces": ["team-b", "team-a"]})
 

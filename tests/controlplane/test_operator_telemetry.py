@@ -13,6 +13,7 @@ OK = http.client.OK
 NAMES = {
     "agentservice_operator_agentservices",
     "agentservice_operator_applies_total",
+    "agentservice_operator_events_total",
     "agentservice_operator_reflector_age_seconds",
     "controller_runtime_active_workers",
     "controller_runtime_reconcile_errors_total",

@@ -32,9 +32,19 @@ from agentservice_operator.engine.ports import (
     Conflict,
     Kubernetes,
     Object,
+    Recorder,
 )
 from agentservice_operator.metrics import Metrics
 from agentservice_operator.status.compute import Trouble
+from agentservice_operator.status.events import (
+    Occurrence,
+    Related,
+    api_key_created,
+    api_key_replaced,
+    child_adopted,
+    child_recreated,
+    child_repaired,
+)
 from agentservice_operator.status.observed import DeploymentFacts
 from agentservice_operator.status.problems import Problem
 
@@ -71,10 +81,17 @@ class Memory:
     """The Deployment's last live replica count."""
     equivalent: dict[tuple[Kind, str], tuple[str, str]] = field(default_factory=dict)
     """Where the server stores a child's values in another form: digests of the intent and of what came of it."""
+    settled: dict[tuple[Kind, str], str] = field(default_factory=dict)
+    """Digests of the intents that children were brought to: what differs although its intent is the same was changed
+    by somebody else."""
     keys_seen: tuple[str, float] | None = None
     """Digest of the key Secret's intent, and when the live one was last seen to be so."""
     trouble: Trouble | None = None
     """What keeps it from being Ready, and since when."""
+
+    def keep_settled(self, keep: set[tuple[Kind, str]]) -> None:
+        """Forget the children that are no longer desired: one that comes back is a new one."""
+        self.settled = {child: intent for child, intent in self.settled.items() if child in keep}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +111,17 @@ class Children:
     """The children of every AgentService, through the API server and the caches."""
 
     def __init__(
-        self, kubernetes: Kubernetes, caches: Caches, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        kubernetes: Kubernetes,
+        caches: Caches,
+        metrics: Metrics,
+        recorder: Recorder,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
         self._metrics = metrics
+        self._recorder = recorder
         self._clock = clock
 
     async def ensure(self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
@@ -109,16 +132,26 @@ class Children:
             OwnerGone: The AgentService was deleted meanwhile.
             KubernetesError: The API server refused or could not be reached.
         """
+        name, wanted = intent["metadata"]["name"], digest(intent)
+        tell = await self._bring(owner, kind, intent, memory, policy, wanted=wanted)
+        # Only what was brought to this very intent before has been lost or changed by somebody else.
+        if tell is child_adopted or (tell is not None and memory.settled.get((kind, name)) == wanted):
+            self._recorder.record(owner.service, owner.uid, tell(Related(kind.api_version, kind.kind, name)))
+        memory.settled[kind, name] = wanted
+
+    async def _bring(
+        self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy, *, wanted: str
+    ) -> Callable[[Related], Occurrence] | None:
+        """Write if need be; returns what there may be to tell about it."""
         name = intent["metadata"]["name"]
         cache = self._caches.children[kind]
         child = cache.get(owner.namespace, name)
         if child is not None and child.controller_uid == owner.uid and not child.deleting:
-            wanted = digest(intent)
             stored = memory.equivalent.get((kind, name))
             equal = child.intent_digest == wanted or stored == (wanted, child.intent_digest)
             if equal and not _is_left_at_zero(child, policy):
                 self._metrics.applied(kind.kind, "skipped")
-                return
+                return None
             try:
                 if equal:
                     await self._hand_over_replicas(child, policy.minimum, unchanged=True)
@@ -128,17 +161,18 @@ class Children:
                 # Gone, or another object by now: the next look must not trust the cache again.
                 cache.forget(owner.namespace, name)
                 raise
-            return
+            return None if equal else child_repaired
 
         # A label-selected cache that misses an object does not prove that there is none.
         live = await self._kubernetes.get(kind, owner.namespace, name)
         if live is not None:
             adopted = _require_ours(owner, kind, live)
             await self._change(child_projection(kind)(live), intent, memory, policy, unchanged=adopted)
-            return
+            return child_adopted if adopted else child_repaired
         cache.forget(owner.namespace, name)
         await self._require_owner(owner)
         await self._create(owner, kind, intent, memory, policy)
+        return child_recreated
 
     async def ensure_api_keys(self, owner: Service, intent: Object, memory: Memory) -> None:
         """Create the Secret with a fresh key where there is none; else keep only its metadata as declared.
@@ -158,6 +192,9 @@ class Children:
         if live is None:
             await self._require_owner(owner)
             await self._create_keys(intent)
+            tell = api_key_created if memory.keys_seen is None else api_key_replaced
+            secret = Related(SECRET.api_version, SECRET.kind, intent["metadata"]["name"])
+            self._recorder.record(owner.service, owner.uid, tell(secret))
         else:
             _require_ours(owner, SECRET, live)
             await self._mend_metadata(intent, live)

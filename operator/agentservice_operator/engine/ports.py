@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from agentservice_operator.engine.kinds import Kind
+from agentservice_operator.engine.kinds import Kind, ServiceKey
+from agentservice_operator.status.events import Occurrence
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -80,6 +81,13 @@ class Kubernetes(Protocol):
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete in the background if the object still has that uid; gone or another uid counts as done."""
+
+
+class Recorder(Protocol):
+    """Tells people what happened, as Events. Nobody waits for it and nothing fails with it."""
+
+    def record(self, about: ServiceKey, uid: str, occurrence: Occurrence) -> None:
+        """Note what happened to the AgentService of that uid."""
 
 
 class Sink(Protocol):

@@ -32,10 +32,11 @@ from agentservice_operator.engine.kinds import (
     ServiceKey,
     Wave,
 )
-from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Rejected
+from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Recorder, Rejected
 from agentservice_operator.engine.references import References, Resolved
 from agentservice_operator.engine.report import Reporter
 from agentservice_operator.status.compute import Paused, Situation, compute, is_ready
+from agentservice_operator.status.events import changes
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
 from agentservice_operator.status.problems import Problem
 
@@ -79,6 +80,7 @@ class Reconciler:
         children: Children,
         references: References,
         reporter: Reporter,
+        recorder: Recorder,
         defaults: BuildContext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -86,6 +88,7 @@ class Reconciler:
         self._children = children
         self._references = references
         self._reporter = reporter
+        self._recorder = recorder
         self._defaults = defaults
         self._clock = clock
         self._memories: dict[ServiceKey, Memory] = {}
@@ -145,6 +148,7 @@ class Reconciler:
         context = replace(self._defaults, config_map_values=resolved.values, served_kinds=self._caches.served)
         desired = build(spec, context)
         keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
+        memory.keep_settled(keep)
         problems = list(resolved.problems)
         # Without the values that it refers to, what was built is not what will be rolled out.
         revision = None if problems else next(revision_of(each) for each in desired if each["kind"] == DEPLOYMENT.kind)
@@ -243,6 +247,8 @@ class Reconciler:
         )
         memory.trouble = verdict.trouble
         report_again = await self._reporter.report(current, verdict.status)
+        for occurrence in changes(current.status, verdict.status):
+            self._recorder.record(key, service.uid, occurrence)
         waits = [
             RECHECK_SECONDS,
             verdict.look_again_after,

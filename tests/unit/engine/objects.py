@@ -8,6 +8,7 @@ from agentservice_operator.engine.cache import Service, service_projection
 from agentservice_operator.engine.kinds import ServiceKey
 from agentservice_operator.engine.ports import Object
 from agentservice_operator.engine.queue import Priority
+from agentservice_operator.status.events import Occurrence
 
 NAMESPACE = "team-a"
 HELLO = ServiceKey(NAMESPACE, "hello")
@@ -26,6 +27,22 @@ class Woken(list[tuple[ServiceKey, Priority]]):
         keys = [key for key, _ in self]
         self.clear()
         return keys
+
+
+class Recorded(list[Occurrence]):
+    """A ``ports.Recorder`` that remembers what happened."""
+
+    def record(self, about: ServiceKey, uid: str, occurrence: Occurrence) -> None:
+        """Note it."""
+        assert about == HELLO
+        assert uid
+        self.append(occurrence)
+
+    def told(self) -> list[tuple[str, str]]:
+        """Type and reason of what happened since the last question."""
+        told = [(str(each.type), str(each.reason)) for each in self]
+        self.clear()
+        return told
 
 
 def config_map(

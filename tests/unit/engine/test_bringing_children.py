@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MAN
 from agentservice_operator.metrics import Metrics
 
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
-from tests.unit.engine.objects import NAMESPACE, Woken, agent_service, config_map, deployment, known_service
+from tests.unit.engine.objects import NAMESPACE, Recorded, Woken, agent_service, config_map, deployment, known_service
 
 OWNER = known_service()
 OURS = {"app.kubernetes.io/managed-by": "agentservice-operator", "agentservice.dev/service": "hello"}
@@ -36,7 +37,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.caches = Caches([SERVICE, DEPLOYMENT], Woken())
-        self.children = Children(self.kubernetes, self.caches, Metrics())
+        self.recorded = Recorded()
+        self.children = Children(self.kubernetes, self.caches, Metrics(), self.recorded)
         self.kubernetes.hold(AGENT_SERVICE, agent_service())
 
     async def ensure_service(self, intent: Object) -> None:
@@ -171,3 +173,57 @@ async def test_the_owners_of_the_key_secret_are_replaced_only_as_they_were_read(
         "resourceVersion": "10",
         "ownerReferences": [REFERENCE],
     }
+
+
+async def test_what_is_made_for_the_first_time_or_by_a_new_spec_is_no_news(bench: Bench) -> None:
+    await bench.ensure_service(intent())
+    await bench.ensure_service(intent())
+    await bench.ensure_service(intent(spec={"port": 1}))
+
+    assert bench.recorded.told() == []
+
+
+async def test_a_child_that_was_lost_or_changed_is_news(bench: Bench) -> None:
+    await bench.ensure_service(intent())
+    bench.kubernetes.lose(SERVICE, NAMESPACE, "hello")
+    bench.caches.children[SERVICE].forget(NAMESPACE, "hello")
+    await bench.ensure_service(intent())
+    edited = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:spec": {}}}
+    bench.caches.children[SERVICE].put({**live_service(5000, managedFields=[edited]), "spec": {}})
+    await bench.ensure_service(intent())
+
+    assert [each.note.split()[:2] for each in bench.recorded] == [["Service", "hello"]] * 2
+    assert bench.recorded.told() == [("Warning", "ChildRecreated"), ("Warning", "ChildRepaired")]
+
+
+async def test_a_child_that_was_not_wanted_meanwhile_comes_back_without_news(bench: Bench) -> None:
+    await bench.ensure_service(intent())
+    bench.memory.keep_settled(set())
+    bench.kubernetes.lose(SERVICE, NAMESPACE, "hello")
+    bench.caches.children[SERVICE].forget(NAMESPACE, "hello")
+
+    await bench.ensure_service(intent())
+
+    assert bench.recorded.told() == []
+
+
+async def test_an_adoption_is_news(bench: Bench) -> None:
+    bench.kubernetes.hold(SERVICE, live_service(ownerReferences=[], labels=OURS))
+
+    await bench.ensure_service(intent())
+
+    assert bench.recorded.told() == [("Normal", "ChildAdopted")]
+
+
+async def test_a_new_key_is_news_and_its_value_is_not_told(bench: Bench) -> None:
+    wanted = {"name": "hello-api-keys", "namespace": NAMESPACE, "labels": OURS, "ownerReferences": [REFERENCE]}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": wanted}
+    for _ in range(2):
+        await bench.children.ensure_api_keys(OWNER, secret, bench.memory)
+        bench.kubernetes.lose(SECRET, NAMESPACE, "hello-api-keys")
+        bench.memory.keys_seen = (bench.memory.keys_seen or ("", 0.0))[0], 0.0  # long ago
+
+    keys = [b64decode(item["data"]["default"]).decode() for item in bench.kubernetes.written]
+    assert len(set(keys)) == 2
+    assert not any(key in repr(bench.recorded) for key in keys)
+    assert bench.recorded.told() == [("Normal", "APIKeyCreated"), ("Warning", "APIKeyReplaced")]

@@ -17,7 +17,7 @@ from agentservice_operator.engine.report import Reporter
 from agentservice_operator.metrics import Metrics
 
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
-from tests.unit.engine.objects import HELLO, NAMESPACE, Woken, agent_service
+from tests.unit.engine.objects import HELLO, NAMESPACE, Recorded, Woken, agent_service
 
 NO_ANSWER = KubernetesError("apply Service team-a/hello: no answer: TimeoutError")
 
@@ -35,6 +35,12 @@ class Picky(FakeKubernetes):
             raise self.refused[1]
         return await super().apply(kind, intent, manager=manager, force=force)
 
+    async def apply_status(self, kind: Kind, intent: Object, *, manager: str) -> Object:
+        """Replace the status, unless it is of the refused kind."""
+        if self.refused is not None and self.refused[0] is kind:
+            raise self.refused[1]
+        return await super().apply_status(kind, intent, manager=manager)
+
 
 @dataclass
 class Bench:
@@ -44,11 +50,13 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.caches = Caches([kind for kind in CHILDREN if kind is not SECRET], Woken())
+        self.recorded = Recorded()
         self.reconcile = Reconciler(
             caches=self.caches,
-            children=Children(self.kubernetes, self.caches, Metrics()),
+            children=Children(self.kubernetes, self.caches, Metrics(), self.recorded),
             references=References(self.kubernetes, Woken()),
             reporter=Reporter(self.kubernetes, self.caches),
+            recorder=self.recorded,
             defaults=BuildContext("runtime:1"),
         )
         self.see(agent_service())
@@ -181,3 +189,30 @@ async def test_a_later_agent_service_of_the_name_inherits_no_count(bench: Bench)
     await bench.reconcile(HELLO)
 
     assert bench.reconcile._memories[HELLO].replicas != 7
+
+
+async def test_the_way_to_ready_is_told_once(bench: Bench) -> None:
+    await ready(bench)
+    assert bench.recorded.told() == [
+        ("Normal", "APIKeyCreated"),
+        ("Normal", "RolloutStarted"),
+        ("Normal", "RolloutFinished"),
+    ]
+
+    for _ in range(3):
+        await bench.reconcile(HELLO)
+
+    assert bench.recorded.told() == []
+
+
+async def test_a_status_that_could_not_be_written_is_not_told(bench: Bench) -> None:
+    """The next try tells it, once."""
+    bench.kubernetes.refused = (AGENT_SERVICE, NO_ANSWER)
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+    assert ("Normal", "RolloutStarted") not in bench.recorded.told()
+
+    bench.kubernetes.refused = None
+    await bench.reconcile(HELLO)
+
+    assert bench.recorded.told() == [("Normal", "RolloutStarted")]
