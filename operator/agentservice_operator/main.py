@@ -101,8 +101,7 @@ class Operator:
             defaults=BuildContext(
                 runtime_image=settings.runtime_image,
                 operator_namespace=settings.namespace,
-                gateway_namespaces=settings.gateway_namespaces,
-                monitoring_namespaces=settings.monitoring_namespaces,
+                defaults=settings.agent_defaults,
             ),
         )
         self._controller = Controller(self._queue, reconciler, self._leads, metrics, workers=settings.workers)

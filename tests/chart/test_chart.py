@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from agentservice_operator.settings import Settings
+from agentservice_operator.api.markers import wire
+from agentservice_operator.builders.defaults import AgentDefaults
+from agentservice_operator.settings import Settings, read_defaults
 
 from tests.chart.conftest import CHART, OLDEST_KUBERNETES, Helm, Object, Render, render_text
 
@@ -54,6 +56,7 @@ def test_the_default_install_has_every_part(render: Render) -> None:
         "Role",
         "RoleBinding",
         "Deployment",
+        "ConfigMap",
         "PodDisruptionBudget",
         "NetworkPolicy",
         "ValidatingAdmissionPolicy",
@@ -80,8 +83,8 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
         "watchNamespaces": ["team-b", "team-a"],
         "logLevel": "debug",
         "runtime": {"image": {"digest": DIGEST}},
-        "agentDefaults": {"gatewayNamespaces": ["ingress", "gateway"], "monitoringNamespaces": ["monitoring"]},
     }
+    monkeypatch.setattr("agentservice_operator.settings.read_defaults", lambda _: AgentDefaults())
     for name, value in environment(render(values)).items():
         monkeypatch.setenv(name, value if value is not None else f"from-{name}".lower().replace("_", "-"))
 
@@ -89,14 +92,51 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
 
     assert settings.runtime_image == f"ghcr.io/agentservice/runtime@{DIGEST}"
     assert settings.watch_namespaces == ("team-a", "team-b")
-    assert settings.gateway_namespaces == ("gateway", "ingress")
-    assert settings.monitoring_namespaces == ("monitoring",)
     assert settings.log_level == "debug"
     assert settings.lease_name == "agents-agentservice-operator"
     assert (settings.identity, settings.namespace) == ("from-pod-name", "from-pod-namespace")
     port, path = settings.telemetry_port, container(render(values))["livenessProbe"]["httpGet"]["path"]
     assert container(render(values))["ports"] == [{"name": "metrics", "containerPort": port}]
     assert path == "/healthz"
+
+
+DEFAULTS: Object = {
+    "gatewayNamespaces": ["ingress"],
+    "monitoringNamespaces": ["monitoring"],
+    "resources": {"requests": {"cpu": "250m", "memory": 536870912}, "limits": {"memory": "1Gi"}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"pool": "agents"},
+    "tolerations": [{"key": "pool", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3600}],
+    "priorityClassName": "agents",
+    "proxy": {"https": "http://proxy.example.com:3128", "noProxy": ["example.com"]},
+}
+
+
+def defaults_file(objects: list[Object], path: Path) -> Path:
+    """The file that the operator's pod would see."""
+    file = container(objects)["volumeMounts"][0]["mountPath"] + "/defaults.yaml"
+    assert environment(objects)["AGENTSERVICE_DEFAULTS_FILE"] == file
+    path.write_text(one(objects, "ConfigMap")["data"]["defaults.yaml"])
+    return path
+
+
+def test_the_operator_understands_every_default_that_the_values_set(render: Render, tmp_path: Path) -> None:
+    values: Object = yaml.safe_load((CHART / "values.yaml").read_text())["agentDefaults"]
+    assert set(values) == set(DEFAULTS)
+
+    defaults = read_defaults(defaults_file(render({"agentDefaults": DEFAULTS}), tmp_path / "set.yaml"))
+
+    assert {field for field in DEFAULTS if wire(defaults, field)} == set(DEFAULTS)
+    assert len(AgentDefaults.model_fields) == len(DEFAULTS)
+    assert read_defaults(defaults_file(render(), tmp_path / "unset.yaml")) == AgentDefaults()
+
+
+def test_changed_defaults_restart_the_operator(render: Render) -> None:
+    def template(values: Object) -> Object:
+        return dict(one(render(values), "Deployment")["spec"]["template"])
+
+    assert template({}) == template({"agentDefaults": {"nodeSelector": {}}})
+    assert template({}) != template({"agentDefaults": {"nodeSelector": {"pool": "agents"}}})
 
 
 def test_an_image_is_named_by_tag_or_by_digest(render: Render) -> None:
@@ -159,9 +199,9 @@ def test_common_labels_are_on_every_object_and_further_objects_are_templates(ren
 
     objects = render({"commonLabels": {"team": "platform"}, "extraObjects": [text, plain]})
 
-    assert one(objects, "ConfigMap")["metadata"]["name"] == "agents-extra"
+    assert "agents-extra" in {item["metadata"]["name"] for item in objects if item["kind"] == "ConfigMap"}
     assert one(objects, "Secret") == plain
-    own = [item for item in objects if item["kind"] not in {"ConfigMap", "Secret"}]
+    own = [item for item in objects if item["metadata"]["name"] not in {"agents-extra", "plain"}]
     assert all(item["metadata"]["labels"]["team"] == "platform" for item in own)
 
 
@@ -175,6 +215,9 @@ def test_common_labels_are_on_every_object_and_further_objects_are_templates(ren
         ({"watchNamespaces": "team-a"}, "watchNamespaces"),
         ({"networkPolicy": {"apiServerPorts": [0]}}, "apiServerPorts"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"agentDefaults": {"toleration": []}}, "toleration"),
+        ({"agentDefaults": {"proxy": {"https": "http://me:secret@proxy"}}}, "proxy"),
+        ({"agentDefaults": {"proxy": {"noProxy": ["example.com"]}}}, "proxy"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: Helm, values: Object, complaint: str) -> None:

@@ -47,6 +47,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- /* The defaults that say something, as YAML. */ -}}
+{{- define "operator.agentDefaults" -}}
+{{- $said := dict }}
+{{- range $field, $value := .Values.agentDefaults }}
+{{- if $value }}
+{{- $_ := set $said $field $value }}
+{{- end }}
+{{- end }}
+{{- toYaml $said }}
+{{- end }}
+
 {{- /* What the operator does in each namespace that it watches; each verb is one that its code uses. */ -}}
 {{- define "operator.rules" -}}
 - apiGroups: [agentservice.dev]

@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agentservice_operator.builders.defaults import AgentDefaults
+
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """Install-wide defaults and the content of what the spec refers to.
+    """The installation, and the content of what the spec refers to.
 
     Args:
         runtime_image: Image of the agent runtime where the spec names none.
         config_map_values: Content by (ConfigMap name, key) of every key that goes into the configuration.
         operator_namespace: Where the operator runs, which asks pods for their state.
-        gateway_namespaces: Where gateways and ingress controllers run, which pass requests on to the pods.
-        monitoring_namespaces: Where scrapers of metrics run.
+        defaults: What the installation decides where the spec says nothing.
         served_kinds: Names of the optional kinds (those of other projects) that the API server has.
     """
 
     runtime_image: str
     config_map_values: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
     operator_namespace: str = "agentservice-system"
-    gateway_namespaces: tuple[str, ...] = ()
-    monitoring_namespaces: tuple[str, ...] = ()
+    defaults: AgentDefaults = field(default_factory=AgentDefaults)
     served_kinds: frozenset[str] = frozenset()

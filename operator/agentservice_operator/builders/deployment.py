@@ -8,10 +8,12 @@ from agent_runtime.config import ADMIN_PORT, API_KEYS_DIRECTORY, CONFIG_PATH, CR
 from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, ResourceRequirements
 from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
 from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.builders.defaults import AgentDefaults, Proxy
 from agentservice_operator.builders.drain import drain
 from agentservice_operator.builders.hashing import short_hash
 from agentservice_operator.builders.labels import Object, child_metadata, common_labels, selector_labels, sorted_map
 from agentservice_operator.builders.names import LONGEST, api_keys_secret
+from agentservice_operator.builders.proxy import proxy_variables
 from agentservice_operator.builders.quantities import canonical_resources
 from agentservice_operator.builders.raw import as_stored
 from agentservice_operator.builders.service import SERVING_PORT_NAME
@@ -88,8 +90,8 @@ def _pod_template(service: AgentService, context: BuildContext, config_map: str)
             "terminationGracePeriodSeconds": drain(service).grace,
             "containers": [_container(service, context, credentials)],
             "volumes": _volumes(service, config_map, credentials),
-            **_pull_secrets(service),
-            **_scheduling(service),
+            **_pull_secrets(service, context.defaults),
+            **_scheduling(service, context.defaults),
         },
     }
 
@@ -104,8 +106,8 @@ def _container(service: AgentService, context: BuildContext, credentials: dict[s
             {"name": SERVING_PORT_NAME, "containerPort": SERVING_PORT, "protocol": "TCP"},
             {"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
-        "env": _environment(runtime.env),
-        "resources": _resources(runtime.resources),
+        "env": _environment(runtime.env, context.defaults.proxy),
+        "resources": _resources(runtime.resources or context.defaults.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -135,11 +137,15 @@ def _container(service: AgentService, context: BuildContext, credentials: dict[s
     return container
 
 
-def _environment(variables: list[EnvVar]) -> list[Object]:
-    """The spec's variables sorted by name, then ours."""
+def _environment(variables: list[EnvVar], proxy: Proxy | None) -> list[Object]:
+    """The spec's variables sorted by name, then the installation's, then ours."""
     revision_source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{REVISION_ANNOTATION}']"}}
     return [
         *(_variable(variable) for variable in sorted(variables, key=lambda variable: variable.name)),
+        *(
+            {"name": name, "value": value}
+            for name, value in proxy_variables(proxy, {variable.name for variable in variables}).items()
+        ),
         {"name": REVISION_VARIABLE, "valueFrom": revision_source},
     ]
 
@@ -210,13 +216,14 @@ def _volumes(service: AgentService, config_map: str, credentials: dict[str, list
     ]
 
 
-def _pull_secrets(service: AgentService) -> Object:
-    names = sorted(reference.name for reference in service.spec.runtime.image_pull_secrets)
+def _pull_secrets(service: AgentService, defaults: AgentDefaults) -> Object:
+    references = service.spec.runtime.image_pull_secrets or defaults.image_pull_secrets
+    names = sorted(reference.name for reference in references)
     return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
 
 
-def _scheduling(service: AgentService) -> Object:
-    """What the spec says about nodes.
+def _scheduling(service: AgentService, defaults: AgentDefaults) -> Object:
+    """What the spec says about nodes, or else the installation.
 
     Without topologySpreadConstraints the pod has none either: the scheduler's own default spreads the pods of a Service
     softly over nodes and zones, and any constraint of ours would switch that off.
@@ -224,11 +231,11 @@ def _scheduling(service: AgentService) -> Object:
     runtime = service.spec.runtime
     constraints = [_constraint(service, constraint) for constraint in runtime.topology_spread_constraints]
     parts: dict[str, Any] = {
-        "nodeSelector": sorted_map(runtime.node_selector),
-        "tolerations": as_stored(runtime.tolerations),
+        "nodeSelector": sorted_map(runtime.node_selector or defaults.node_selector),
+        "tolerations": as_stored(runtime.tolerations or defaults.tolerations),
         "affinity": as_stored(runtime.affinity),
         "topologySpreadConstraints": sorted(constraints, key=_constraint_key),
-        "priorityClassName": runtime.priority_class_name,
+        "priorityClassName": runtime.priority_class_name or defaults.priority_class_name,
     }
     return {field: value for field, value in parts.items() if value}
 

@@ -28,8 +28,9 @@ def build_network_policy(service: AgentService, context: BuildContext) -> Object
     policy = service.spec.network_policy
     if policy.mode == "Disabled":
         return None
-    scrapers = {context.operator_namespace, *context.monitoring_namespaces}
-    callers = [{"podSelector": {}}, *_namespaces(context.gateway_namespaces), *map(_as_stored, policy.allow_from)]
+    scrapers = {context.operator_namespace, *context.defaults.monitoring_namespaces}
+    gateways = _namespaces(context.defaults.gateway_namespaces)
+    callers = [{"podSelector": {}}, *gateways, *map(_as_stored, policy.allow_from)]
     spec: Object = {
         "podSelector": {"matchLabels": selector_labels(service)},
         "policyTypes": ["Ingress"],

@@ -7,10 +7,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from agentservice_operator.builders.defaults import AgentDefaults, InvalidDefaults
 from agentservice_operator.cli.documents import InputError, to_yaml
 from agentservice_operator.cli.render import render
 from agentservice_operator.cli.run import run
-from agentservice_operator.settings import DEFAULT_RUNTIME_IMAGE
+from agentservice_operator.settings import DEFAULT_RUNTIME_IMAGE, read_defaults
 
 VERSION = version("agentservice")
 
@@ -27,9 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "render":
-            sys.stdout.write(
-                to_yaml(render(options.file, runtime_image=options.runtime_image, namespace=options.namespace))
+            children = render(
+                options.file,
+                runtime_image=options.runtime_image,
+                namespace=options.namespace,
+                defaults=_defaults(options.defaults),
             )
+            sys.stdout.write(to_yaml(children))
             return 0
         return run(options.file, name=options.name, port=options.port, secret_files=dict(options.secret))
     except InputError as error:
@@ -50,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     render_.add_argument(
         "-n", "--namespace", default="default", help="where an AgentService names none (default: %(default)s)"
     )
+    render_.add_argument(
+        "--defaults",
+        type=Path,
+        metavar="FILE",
+        help="what the installation decides: the chart's agentDefaults, as YAML",
+    )
 
     run_ = commands.add_parser("run", help="serve an AgentService on this machine, without a cluster")
     _add_file(run_)
@@ -64,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
         help="file with the value of a Secret's key; credentials not given are taken from ANTHROPIC_API_KEY",
     )
     return parser
+
+
+def _defaults(path: Path | None) -> AgentDefaults:
+    try:
+        return AgentDefaults() if path is None else read_defaults(path)
+    except InvalidDefaults as error:
+        raise InputError(str(error)) from error
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:

@@ -8,24 +8,26 @@ from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.builders.defaults import AgentDefaults
 from agentservice_operator.builders.labels import Object
 from agentservice_operator.builders.references import UnresolvedReference
 from agentservice_operator.cli.documents import Document, InputError, read_documents
 
 
-def render(path: Path, *, runtime_image: str, namespace: str) -> list[Object]:
+def render(path: Path, *, runtime_image: str, namespace: str, defaults: AgentDefaults) -> list[Object]:
     """The children of every AgentService in a file.
 
     Args:
         path: YAML documents: AgentServices, and the ConfigMaps that they refer to. Others are passed over.
         runtime_image: Where a spec names none.
         namespace: Where an AgentService names none.
+        defaults: What the installation decides where a spec says nothing.
 
     Raises:
         InputError: The file or something in it cannot be used.
     """
     documents = read_documents(path)
-    context = BuildContext(runtime_image, config_map_values(documents))
+    context = BuildContext(runtime_image, config_map_values(documents), defaults=defaults)
     children = []
     for document in agent_services(documents):
         try:

@@ -1,5 +1,7 @@
 """Each case under golden/ is an AgentService (in.yaml) and the children that it becomes (out.yaml).
 
+Where there is a defaults.yaml, they are those of an installation with these defaults.
+
 ``pytest tests/unit/builders/test_golden.py --update-golden`` writes what the builders render now; read the diff.
 """
 
@@ -8,17 +10,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from agentservice_operator.builders.defaults import AgentDefaults
 from agentservice_operator.cli.documents import to_yaml
 from agentservice_operator.cli.render import render
+from agentservice_operator.settings import read_defaults
 
 CASES = sorted(folder for folder in (Path(__file__).parent / "golden").iterdir() if folder.is_dir())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_renders_the_golden_children(case: Path, request: pytest.FixtureRequest) -> None:
-    golden = case / "out.yaml"
+    golden, installed = case / "out.yaml", case / "defaults.yaml"
+    defaults = read_defaults(installed) if installed.exists() else AgentDefaults()
 
-    rendered = to_yaml(render(case / "in.yaml", runtime_image="agentservice-runtime:golden", namespace="default"))
+    rendered = to_yaml(
+        render(
+            case / "in.yaml",
+            runtime_image="agentservice-runtime:golden",
+            namespace="default",
+            defaults=defaults,
+        )
+    )
 
     if request.config.getoption("--update-golden"):
         golden.write_text(rendered)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentservice_operator.builders.build import build
+from agentservice_operator.builders.defaults import AgentDefaults
 from agentservice_operator.builders.labels import Object
 
 from tests.unit.builders.services import CONTEXT, agent_service, child
@@ -13,8 +14,7 @@ from tests.unit.builders.services import CONTEXT, agent_service, child
 INSTALLED = replace(
     CONTEXT,
     operator_namespace="agents-system",
-    gateway_namespaces=("gateway",),
-    monitoring_namespaces=("monitoring", "agents-system"),
+    defaults=AgentDefaults(gateway_namespaces=["gateway"], monitoring_namespaces=["monitoring", "agents-system"]),
 )
 
 
@@ -46,7 +46,7 @@ def test_only_the_operator_and_scrapers_reach_the_admin_port() -> None:
 
 
 def test_without_gateways_no_peer_speaks_of_them() -> None:
-    spec = child("NetworkPolicy", agent_service(), replace(INSTALLED, gateway_namespaces=()))["spec"]
+    spec = child("NetworkPolicy", agent_service(), replace(INSTALLED, defaults=AgentDefaults()))["spec"]
 
     assert peers(spec, 8080) == [{"podSelector": {}}]
 

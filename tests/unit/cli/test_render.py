@@ -135,3 +135,25 @@ def test_a_file_that_is_no_text_is_named(file: Path, capsys: pytest.CaptureFixtu
     assert main(["render", "-f", str(file)]) == 1
 
     assert "is not text in UTF-8 (byte 6)" in capsys.readouterr().err
+
+
+def test_what_an_installation_decides_is_rendered_as_in_its_cluster(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    defaults = tmp_path / "defaults.yaml"
+    defaults.write_text("nodeSelector: {pool: agents}\n")
+
+    assert main(["render", "-f", str(file), "--defaults", str(defaults)]) == 0
+
+    assert "pool: agents" in capsys.readouterr().out
+
+
+def test_defaults_that_cannot_be_used_are_said_with_their_place(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    defaults = tmp_path / "defaults.yaml"
+    defaults.write_text("nodeSelectors: {pool: agents}\n")
+
+    assert main(["render", "-f", str(file), "--defaults", str(defaults)]) == 1
+
+    assert f"{defaults}: nodeSelectors: there is no such field" in capsys.readouterr().err

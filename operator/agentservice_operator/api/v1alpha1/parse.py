@@ -33,13 +33,27 @@ def parse(raw: Mapping[str, Any], *, as_written: bool = False) -> AgentService:
     # Metadata is the API server's to check and may hold anything; only these parts are read strictly.
     parts = {"metadata": _known_metadata(raw.get("metadata")), "spec": raw.get("spec")}
     if as_written:
-        parts = _without_nulls(parts)
+        parts = without_nulls(parts)
     try:
         return AgentService.model_validate(
             parts, by_alias=True, by_name=False, extra="forbid" if as_written else "ignore"
         )
     except ValidationError as error:
-        raise InvalidSpec(_sentence(_first(error.errors(include_url=False)), parts)) from error
+        raise InvalidSpec(explain(error, parts)) from error
+
+
+def explain(error: ValidationError, raw: Any) -> str:
+    """The first of what is wrong with some JSON, in one sentence that names the field and the remedy."""
+    return _sentence(_first(error.errors(include_url=False)), raw)
+
+
+def without_nulls(value: Any) -> Any:
+    """JSON in which nulls mean absence, as the API server would have it."""
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
 
 
 _METADATA = ("name", "namespace", "uid", "generation", "resourceVersion", "annotations", "deletionTimestamp")
@@ -49,14 +63,6 @@ def _known_metadata(metadata: Any) -> Any:
     if not isinstance(metadata, Mapping):
         return metadata
     return {name: metadata[name] for name in _METADATA if metadata.get(name) is not None}
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
 
 
 def _first(errors: list[ErrorDetails]) -> ErrorDetails:

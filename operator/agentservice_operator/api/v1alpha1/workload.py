@@ -264,16 +264,16 @@ class Runtime(ApiModel):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the kubelet pulls the image."""
     image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=16), ListMap("name")] = []
-    """Secrets with credentials for the image's registry."""
+    """Secrets with credentials for the image's registry. Absent: the installation's."""
     resources: ResourceRequirements | None = None
-    """Compute resources of the serving container. Absent: requests of 100m CPU and 192Mi memory, a memory limit of
-    512Mi; set: replaces all of that."""
+    """Compute resources of the serving container. Absent: the installation's, by default requests of 100m CPU and 192Mi
+    memory, a memory limit of 512Mi; set: replaces all of that."""
     env: Annotated[list[EnvVar], Field(max_length=128), ListMap("name")] = []
     """Environment variables of the serving container. Their order means nothing."""
     node_selector: NodeLabels = {}
-    """Labels of the nodes that the pods may run on."""
+    """Labels of the nodes that the pods may run on. Absent: the installation's."""
     tolerations: Annotated[list[Annotated[RawObject, RawAs(Toleration)]], Field(max_length=32), Atomic()] = []
-    """Taints of nodes that the pods tolerate."""
+    """Taints of nodes that the pods tolerate. Absent: the installation's."""
     affinity: Annotated[RawObject, PreserveUnknown()] = {}
     """Affinity of the pods, raw, as in a pod's spec."""
     topology_spread_constraints: Annotated[
@@ -283,7 +283,7 @@ class Runtime(ApiModel):
     ] = []
     """How the pods are spread. Absent: as the scheduler does by default, softly over nodes and zones."""
     priority_class_name: DnsSubdomain | None = None
-    """PriorityClass of the pods."""
+    """PriorityClass of the pods. Absent: the installation's."""
     pod_labels: Labels = {}
     """Further labels of the pods."""
     pod_annotations: Annotations = {}
