@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +19,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_runtime import __version__
+from agent_runtime.agent.model import Model
 from agent_runtime.bounded_http import BoundedHttpProtocol
-from agent_runtime.config import SCHEMA_VERSION, RuntimeConfig
+from agent_runtime.config import SCHEMA_VERSION, ModelConfig, RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
 
@@ -48,8 +49,18 @@ def admin_server(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
         thread.join(timeout=2)
 
 
-def admin_app(config: RuntimeConfig, *, revision: str, lifecycle: Lifecycle, admission: Admission) -> ASGIApp:
-    """The paths of the admin port. They need no key: the port is not part of the Service."""
+def admin_app(
+    config: RuntimeConfig, *, revision: str, lifecycle: Lifecycle, admission: Admission, models: Mapping[str, Model]
+) -> ASGIApp:
+    """The paths of the admin port. They need no key: the port is not part of the Service.
+
+    Args:
+        config: what the process was told.
+        revision: of the pod template that it runs.
+        lifecycle: the phase of the process.
+        admission: how many requests are in work.
+        models: by handle; empty until they are open.
+    """
 
     def statusz() -> Response:
         status: dict[str, Any] = {
@@ -62,7 +73,7 @@ def admin_app(config: RuntimeConfig, *, revision: str, lifecycle: Lifecycle, adm
             "uptime_seconds": round(time.monotonic() - lifecycle.started_at, 3),
             "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
             "agents": [agent.name for agent in config.agents],
-            "models": [{"name": model.name, "provider": model.provider} for model in config.models],
+            "models": [_model(model, models.get(model.name)) for model in config.models],
         }
         return Response(orjson.dumps(status), media_type="application/json")
 
@@ -87,6 +98,15 @@ def admin_app(config: RuntimeConfig, *, revision: str, lifecycle: Lifecycle, adm
         await response(scope, receive, send)
 
     return app
+
+
+def _model(configured: ModelConfig, model: Model | None) -> dict[str, Any]:
+    status: dict[str, Any] = {"name": configured.name, "provider": configured.provider}
+    if model is not None:
+        status |= model.health.document()
+        if model.provider.retires:
+            status["retires"] = model.provider.retires.isoformat()
+    return status
 
 
 def _stalled(lifecycle: Lifecycle) -> str:

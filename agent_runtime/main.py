@@ -13,6 +13,7 @@ import uvloop
 
 from agent_runtime import __version__, logs, metrics
 from agent_runtime.admin import admin_app, admin_server
+from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.lifecycle import Lifecycle
@@ -55,9 +56,13 @@ def serve() -> int:
     metrics.CONFIG_REVISION.labels(settings.revision).set(1)
     lifecycle = Lifecycle()
     admission = Admission(limit=config.max_concurrent_requests, queue_limit=config.max_queued_requests)
-    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission)
+    models: dict[str, Model] = {}
+    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission, models=models)
     with admin_server(admin, admin_listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve_until_told(config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission))
+        serving = serve_until_told(
+            config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission, models=models
+        )
+        runner.run(serving)
     return 0
 
 

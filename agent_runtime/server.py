@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import open_models
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
@@ -57,9 +58,15 @@ def bind(address: str, port: int, *, variable: str) -> socket.socket:
 
 
 async def serve_until_told(
-    config: RuntimeConfig, *, listener: socket.socket, keys: ApiKeys, lifecycle: Lifecycle, admission: Admission
+    config: RuntimeConfig,
+    *,
+    listener: socket.socket,
+    keys: ApiKeys,
+    lifecycle: Lifecycle,
+    admission: Admission,
+    models: dict[str, Model],
 ) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, then drain.
+    """Serve on `listener` until SIGTERM or SIGINT, then drain; `models` is filled when they are open.
 
     SIGTERM is Kubernetes: other replicas' callers still come for a moment, and are served. SIGINT is a person at a
     terminal: nobody else will come. A second signal ends the drain.
@@ -68,7 +75,7 @@ async def serve_until_told(
     async with AsyncExitStack() as stack:
         await _run_beside(stack, lifecycle.beat())
         await _run_beside(stack, keys.watch())
-        models = await open_models(config)
+        models.update(await open_models(config))
         for model in models.values():
             stack.push_async_callback(model.provider.aclose)
         if told.first.is_set():

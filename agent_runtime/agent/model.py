@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal, Protocol
 
+from agent_runtime.agent.health import ModelHealth
 from agent_runtime.api.errors import ProblemKind
 
 
@@ -70,6 +72,9 @@ ModelEvent = TextDelta | Completed
 class Provider(Protocol):
     """A way to reach one model."""
 
+    retires: date | None
+    """The day from which the provider no longer serves the model, as far as it has been announced."""
+
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask once: any number of TextDelta, then one Completed.
 
@@ -114,3 +119,4 @@ class Model:
     max_tokens: int
     first_token_timeout_seconds: float
     retries: int
+    health: ModelHealth = field(default_factory=ModelHealth)

@@ -43,6 +43,7 @@ async def call_model(
             answer = await _try_once(model, request, agent=agent, on_text=show)
         except ModelCallError as error:
             metrics.MODEL_CALLS.labels(model.name, error.kind.code).inc()
+            model.health.failed(error.kind)
             pause = _pause(attempt, error.retry_after)
             if shown or not error.retryable or attempt == model.retries or pause is None:
                 raise
@@ -51,6 +52,7 @@ async def call_model(
             raise
         else:
             metrics.MODEL_CALLS.labels(model.name, "ok").inc()
+            model.health.succeeded()
             return answer
         await asyncio.sleep(pause)
     raise AssertionError("the last try returns or raises")

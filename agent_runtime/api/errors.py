@@ -46,6 +46,9 @@ INVALID_INPUT = ProblemKind("invalid_input", 422, "The body does not have the ex
 INTERNAL_ERROR = ProblemKind("internal_error", 500, "The runtime failed")
 UPSTREAM_UNAUTHORIZED = ProblemKind("upstream_unauthorized", 502, "The provider refused our key", repeatable=False)
 UPSTREAM_REJECTED = ProblemKind("upstream_rejected", 502, "The provider refused the request", repeatable=False)
+UPSTREAM_MODEL_NOT_FOUND = ProblemKind(
+    "upstream_model_not_found", 502, "The provider does not know the model", repeatable=False
+)
 UPSTREAM_UNAVAILABLE = ProblemKind("upstream_unavailable", 502, "The provider cannot be reached or failed")
 UPSTREAM_INTERRUPTED = ProblemKind("upstream_interrupted", 502, "The provider broke off its answer")
 OVERLOADED = ProblemKind("overloaded", 503, "Too many requests are waiting")

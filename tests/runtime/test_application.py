@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ ASK: Message = {"type": "http.request", "body": b'{"message": "Hi"}', "more_body
 
 class Broken:
     """A provider with a fault that nobody thought of, before or after its first text."""
+
+    retires: date | None = None
 
     def __init__(self, *, after: Iterable[str] = ()) -> None:
         self._texts = after

@@ -221,7 +221,7 @@ def test_status_names_the_revision_and_what_is_configured(tmp_path: Path) -> Non
         "phase": "serving",
         "requests": {"in_flight": 0, "queued": 0, "limit": 20},
         "agents": ["main"],
-        "models": [{"name": "main", "provider": "Echo"}],
+        "models": [{"name": "main", "provider": "Echo", "health": "unknown"}],
     }
 
 

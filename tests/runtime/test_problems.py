@@ -138,7 +138,7 @@ def test_conversation_busy(provided: Provided) -> None:
     ("script", "code", "retry_after"),
     [
         ({"status": 400}, "upstream_rejected", None),
-        ({"status": 404}, "upstream_rejected", None),
+        ({"status": 404}, "upstream_model_not_found", None),
         ({"status": 401}, "upstream_unauthorized", None),
         ({"status": 403}, "upstream_unauthorized", None),
         ({"status": 429, "headers": {"retry-after": "17"}}, "upstream_overloaded", "17"),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
 
@@ -222,3 +223,55 @@ def _delay_of_leaving(provided: Provided, path: str) -> float:
         describe=provided.provider.requests,
     )
     return float(record["aborted"]) - left
+
+
+def test_the_report_tells_a_refused_key_at_once_and_an_answer_clears_it(provided: Provided) -> None:
+    provided.provider.script({"status": 401}, {"deltas": ["Hello."]})
+
+    provided.runtime.chat()
+    refused = _reported(provided)
+    provided.runtime.chat()
+    answered = _reported(provided)
+
+    assert (refused["health"], refused["code"]) == ("failing", "upstream_unauthorized")
+    assert answered["health"] == "healthy"
+    assert "code" not in answered
+
+
+def test_the_report_calls_a_provider_failing_after_three_tries_in_a_row(provided: Provided) -> None:
+    provided.provider.script({"deltas": ["Hello."]}, {"status": 500, "times": 3})
+
+    seen = []
+    for _ in range(4):
+        provided.runtime.chat(agent="single-try")
+        seen.append(_reported(provided, "single-try")["health"])
+
+    assert seen == ["healthy", "healthy", "healthy", "failing"]
+    assert _reported(provided, "single-try")["code"] == "upstream_unavailable"
+
+
+def test_the_report_takes_no_refused_request_for_a_fault_of_the_provider(provided: Provided) -> None:
+    provided.provider.script({"deltas": ["Hello."]}, {"status": 400, "times": 5})
+
+    for _ in range(6):
+        provided.runtime.chat()
+
+    assert _reported(provided)["health"] == "healthy"
+
+
+def _reported(provided: Provided, name: str = "main") -> dict[str, Any]:
+    models = httpx2.get(provided.runtime.admin + "/statusz").json()["models"]
+    return next(dict(model) for model in models if model["name"] == name)
+
+
+def test_the_report_tells_when_a_model_goes(tmp_path: Path, provider: FakeMessagesApi) -> None:
+    credentials = tmp_path / "provider-key"
+    credentials.write_text(PROVIDER_KEY)
+    going, staying = (anthropic_model(name, provider.base_url, credentials) for name in ("going", "staying"))
+    going["anthropic"]["model"] = "claude-sonnet-4-5"
+
+    with runtime_process(tmp_path, models=[going, staying]) as runtime:
+        models = {model["name"]: model for model in httpx2.get(runtime.admin + "/statusz").json()["models"]}
+
+    assert models["going"]["retires"] == "2026-11-30"
+    assert "retires" not in models["staying"]

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ import anthropic
 import httpx2
 import orjson
 import structlog
+from anthropic.resources.messages.messages import DEPRECATED_MODELS
 from anthropic.types import AssistantMessageParam, UserMessageParam
 
 from agent_runtime.agent.model import Completed, Message, ModelCallError, ModelEvent, ModelRequest, TextDelta, Usage
 from agent_runtime.api.errors import (
     UPSTREAM_INTERRUPTED,
+    UPSTREAM_MODEL_NOT_FOUND,
     UPSTREAM_OVERLOADED,
     UPSTREAM_REJECTED,
     UPSTREAM_UNAUTHORIZED,
@@ -52,6 +55,7 @@ class AnthropicProvider:
 
     def __init__(self, config: AnthropicConfig) -> None:
         self._model = config.model
+        self.retires = retirement(config.model)
         self._credentials = CredentialsFile(Path(config.credentials_file))
         self._client = anthropic.AsyncAnthropic(
             api_key=self._credentials.read(),
@@ -119,6 +123,18 @@ class AnthropicProvider:
             raise ModelCallError(
                 UPSTREAM_INTERRUPTED, f"The provider broke off its answer ({_cause(error)}).", retryable=True
             ) from None
+
+
+def retirement(model: str) -> date | None:
+    """The day on which a model goes, None where none has been announced.
+
+    Source: the SDK's own list, which it warns from; a date that it writes in another way counts as none.
+    """
+    words = re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", DEPRECATED_MODELS.get(model, ""))
+    try:
+        return datetime.strptime(words, "%B %d, %Y").date()  # noqa: DTZ007 - a day, of no time zone
+    except ValueError:
+        return None
 
 
 def _param(message: Message) -> UserMessageParam | AssistantMessageParam:
@@ -248,6 +264,8 @@ def _from_status(error: anthropic.APIStatusError) -> ModelCallError:
         )
     if status >= httpx2.codes.INTERNAL_SERVER_ERROR or status == httpx2.codes.REQUEST_TIMEOUT:
         return ModelCallError(UPSTREAM_UNAVAILABLE, f"The provider answered {status}.", retryable=True)
+    if status == httpx2.codes.NOT_FOUND:
+        return ModelCallError(UPSTREAM_MODEL_NOT_FOUND, "The provider does not know the model.")
     if status == httpx2.codes.FORBIDDEN:
         return ModelCallError(UPSTREAM_UNAUTHORIZED, "The key of this model may not do this at the provider.")
     return ModelCallError(UPSTREAM_REJECTED, f"The provider answered {status} ({kind}).")

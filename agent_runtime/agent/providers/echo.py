@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
+from datetime import date
 
 from agent_runtime.agent.model import Completed, ModelEvent, ModelRequest, TextDelta, Usage
 
@@ -12,6 +13,8 @@ MODEL = "echo"
 
 class EchoProvider:
     """Repeats the last message, saying that it is no model."""
+
+    retires: date | None = None
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer word by word; a token is a word here."""
