@@ -23,6 +23,7 @@ from agentservice_operator.builders.labels import MANAGED_SELECTOR
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.controller import Controller
+from agentservice_operator.engine.inquiry import Inquiry
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, OPTIONAL, POD, SECRET, ServiceKey
 from agentservice_operator.engine.ports import Forbidden, KubernetesError, NotLeader
 from agentservice_operator.engine.queue import Priority, WorkQueue
@@ -38,6 +39,7 @@ from agentservice_operator.kube.reflector import Reflector
 from agentservice_operator.kube.transport import connect
 from agentservice_operator.logs import configure_logging
 from agentservice_operator.metrics import Metrics
+from agentservice_operator.pod_client import PodClient
 from agentservice_operator.settings import Settings
 from agentservice_operator.status.compute import reason_of
 from agentservice_operator.telemetry import Health, TelemetryServer
@@ -92,12 +94,15 @@ class Operator:
             metrics.watch_reflector(kind, partial(_silence, list(same)))
         self._recorder = EventRecorder(client, metrics, instance=identity)
         children = Children(client, self._caches, metrics, self._recorder)
+        self._pods = PodClient()
+        self._inquiry = Inquiry(self._caches, self._pods, self._wake, metrics, round_seconds=settings.inquiry_seconds)
         reconciler = Reconciler(
             caches=self._caches,
             children=children,
             references=references,
             reporter=Reporter(client, self._caches),
             recorder=self._recorder,
+            reports=self._inquiry.latest,
             defaults=BuildContext(
                 runtime_image=settings.runtime_image,
                 operator_namespace=settings.namespace,
@@ -138,9 +143,10 @@ class Operator:
         self.stopping.set()
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with self._pods, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._count(), name="gauges")
             tasks.create_task(self._recorder.run(), name="events")
+            tasks.create_task(self._inquiry.run(self._leads), name="inquiry")
             for reflector in self._reflectors:
                 tasks.create_task(reflector.run(), name=f"reflector {reflector.kind.plural}")
             tasks.create_task(self._lead(), name="leader election")

@@ -136,6 +136,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._inquiries = Counter(
+            "agentservice_operator_inquiries",
+            "Pods that were asked for their state, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._reasons: set[str] = set()
         self._reflector_age = Gauge(
             "agentservice_operator_reflector_age_seconds",
@@ -162,6 +168,10 @@ class Metrics:
     def requested(self, verb: str, kind: str, status: str) -> None:
         """A request to the API server was answered, or failed without an answer (``<error>``)."""
         self._requests.labels(verb, kind, status).inc()
+
+    def inquired(self, outcome: str) -> None:
+        """A pod was asked how it does: ``answered``, ``no_answer`` or ``not_understood``."""
+        self._inquiries.labels(outcome).inc()
 
     def count_services(self, by_reason: Mapping[str, int]) -> None:
         """Set the number of AgentServices per reason of their Ready condition."""

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     lease_name: Annotated[str, Field(min_length=1)] = "agentservice-operator"
     workers: Annotated[int, Field(ge=1, le=256)] = 16
     """AgentServices reconciled side by side."""
+    inquiry_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    """How often the pods of each AgentService are asked how they do."""
     telemetry_host: str = "0.0.0.0"
     telemetry_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     identity: Annotated[str, Field(validation_alias=AliasChoices("POD_NAME", "AGENTSERVICE_IDENTITY"))] = (

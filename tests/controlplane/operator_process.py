@@ -109,6 +109,7 @@ class OperatorProcess:
                 "POD_NAMESPACE": self.home,
                 "AGENTSERVICE_LEASE_NAME": LEASE,
                 "AGENTSERVICE_LOG_LEVEL": "debug",
+                "AGENTSERVICE_INQUIRY_SECONDS": "5",
                 "AGENTSERVICE_RUNTIME_IMAGE": RUNTIME_IMAGE,
                 "AGENTSERVICE_TELEMETRY_HOST": "127.0.0.1",
                 "AGENTSERVICE_TELEMETRY_PORT": str(port),

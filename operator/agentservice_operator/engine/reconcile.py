@@ -39,6 +39,7 @@ from agentservice_operator.status.compute import Paused, Situation, compute, is_
 from agentservice_operator.status.events import changes
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
 from agentservice_operator.status.problems import Problem
+from agentservice_operator.status.runtime_report import RuntimeReport
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,7 @@ class Reconciler:
         references: References,
         reporter: Reporter,
         recorder: Recorder,
+        reports: Callable[[ServiceKey], RuntimeReport | None],
         defaults: BuildContext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +91,7 @@ class Reconciler:
         self._references = references
         self._reporter = reporter
         self._recorder = recorder
+        self._reports = reports
         self._defaults = defaults
         self._clock = clock
         self._memories: dict[ServiceKey, Memory] = {}
@@ -242,6 +245,7 @@ class Reconciler:
                 pods=[pod.facts for pod in self._caches.pods.of(key)],
                 paused=paused,
                 trouble=memory.trouble,
+                report=self._reports(key),
                 now=datetime.now(UTC),
             )
         )

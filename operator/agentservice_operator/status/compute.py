@@ -13,6 +13,7 @@ from agentservice_operator.api.v1alpha1.types import AgentServiceSpec, Disruptio
 from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, PAUSED_ANNOTATION, SERVER, SERVICE_LABEL
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
 from agentservice_operator.status.problems import Problem, pod_problem
+from agentservice_operator.status.runtime_report import RuntimeReport, findings
 
 Status = dict[str, Any]
 
@@ -61,6 +62,8 @@ class Situation:
     paused: Paused | None
     trouble: Trouble | None
     """As the last look found it; None where there was none, or after a restart."""
+    report: RuntimeReport | None
+    """What the pods said last; None where they never answered this process."""
     now: datetime
 
 
@@ -278,7 +281,7 @@ def _stalled(situation: Situation, ready: _Ready, trouble: Trouble | None) -> tu
 
 def _side_conditions(situation: Situation) -> list[_Wanted]:
     found = [_references(situation), _scaling(situation.autoscaler), _sharing(situation), _pause(situation.paused)]
-    return [wanted for wanted in found if wanted is not None]
+    return [wanted for wanted in found if wanted is not None] + _reported(situation)
 
 
 def _references(situation: Situation) -> _Wanted | None:
@@ -312,6 +315,24 @@ def _pause(paused: Paused | None) -> _Wanted | None:
     where = "spec.paused" if paused.by is Reason.PAUSED_BY_SPEC else f"the annotation {PAUSED_ANNOTATION}"
     message = f"The operator writes no child until {where} is removed."
     return _Wanted(ConditionType.PAUSED, true=True, reason=paused.by, message=message)
+
+
+def _reported(situation: Situation) -> list[_Wanted]:
+    """What the pods say of their models. Until those of a revision have answered, what is known of the spec holds."""
+    deployment, report = situation.deployment, situation.report
+    if situation.spec is None or deployment is None or deployment.wanted_replicas == 0:
+        return []
+    if report is not None and report.revision == deployment.revision:
+        return [_Wanted(each.type, each.true, each.reason, each.message) for each in findings(report, situation.spec)]
+    previous = _conditions_by_type(situation.previous)
+    known = [
+        previous[kind] for kind in (ConditionType.PROVIDER_HEALTHY, ConditionType.MODEL_RETIRING) if kind in previous
+    ]
+    return [
+        _Wanted(ConditionType(entry["type"]), entry["status"] == "True", entry["reason"], entry["message"])
+        for entry in known
+        if entry.get("observedGeneration") == situation.generation
+    ]
 
 
 def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | None) -> int:

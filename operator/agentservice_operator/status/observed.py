@@ -57,6 +57,8 @@ class PodFacts:
     unschedulable: str | None
     """The scheduler's sentence."""
     image: str
+    address: str
+    """IP address, empty until it has one."""
 
     @property
     def starting(self) -> bool:
@@ -118,6 +120,7 @@ def pod_facts(item: Object) -> PodFacts:
         exit_reason=ended.get("reason"),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         image=item.get("spec", {}).get("containers", [{}])[0].get("image", ""),
+        address=status.get("podIP", ""),
     )
 
 

@@ -57,6 +57,7 @@ class Bench:
             references=References(self.kubernetes, Woken()),
             reporter=Reporter(self.kubernetes, self.caches),
             recorder=self.recorded,
+            reports=lambda _: None,
             defaults=BuildContext("runtime:1"),
         )
         self.see(agent_service())

@@ -58,6 +58,7 @@ def pod(name: str = "hello-1", **fields: Any) -> PodFacts:
         exit_reason=None,
         unschedulable=None,
         image=IMAGE,
+        address="192.0.2.1",
     )
     return replace(facts, **fields)
 
@@ -78,6 +79,7 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         pods=pods,
         paused=None,
         trouble=None,
+        report=None,
         now=NOW,
     )
     return replace(whole, **fields)

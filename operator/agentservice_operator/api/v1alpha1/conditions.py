@@ -19,6 +19,8 @@ class ConditionType(StrEnum):
     SCALING_ACTIVE = "ScalingActive"
     STATE_SHARED = "StateShared"
     PAUSED = "Paused"
+    PROVIDER_HEALTHY = "ProviderHealthy"
+    MODEL_RETIRING = "ModelRetiring"
 
 
 class Reason(StrEnum):
@@ -48,3 +50,10 @@ class Reason(StrEnum):
     PAUSED_BY_SPEC = "PausedBySpec"
     PAUSED_BY_ANNOTATION = "PausedByAnnotation"
     PER_POD_STATE = "PerPodState"
+    # ProviderHealthy and ModelRetiring, as the pods report
+    PROVIDER_ANSWERS = "ProviderAnswers"
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    PROVIDER_OVERLOADED = "ProviderOverloaded"
+    PROVIDER_UNAVAILABLE = "ProviderUnavailable"
+    MODEL_RETIRES = "ModelRetires"
