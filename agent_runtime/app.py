@@ -23,7 +23,7 @@ from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.interruption import Turns
-from agent_runtime.state.conversations import MemoryConversations
+from agent_runtime.state.conversations import ConversationStore
 
 
 def build_app(
@@ -34,10 +34,11 @@ def build_app(
     lifecycle: Lifecycle,
     turns: Turns,
     admission: Admission,
+    conversations: ConversationStore,
 ) -> ASGIApp:
     """Routes and stages, put together."""
     handler = wrap_agent(
-        agent_handler(models, MemoryConversations()),
+        agent_handler(models, conversations),
         turns=turns,
         admission=admission,
         conversations=ConversationLock(),

@@ -16,6 +16,9 @@ SCHEMA_VERSION: Final = 1
 CONFIG_PATH = "/etc/agentservice/config.json"
 API_KEYS_DIRECTORY = "/var/run/secrets/agentservice/api-keys"
 CREDENTIALS_DIRECTORY = "/var/run/secrets/agentservice/credentials"
+STATE_PATH_EPHEMERAL = "/tmp/agentservice/state.db"  # noqa: S108 - the pod's own emptyDir
+STATE_BYTES_EPHEMERAL = 64 * 1024 * 1024
+"""Half of that emptyDir, whose pod is evicted when it is full."""
 SERVING_PORT = 8080
 ADMIN_PORT = 9090
 
@@ -57,6 +60,17 @@ class AgentConfig(_ConfigModel):
     model: str
 
 
+class StateConfig(_ConfigModel):
+    """Where conversations are kept, and for how long."""
+
+    path: str
+    """File of the SQLite database; made where there is none."""
+    max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
+    """Most bytes of the file; beyond, the least recently used conversations go. Absent: no limit but its disk's."""
+    retention_days: Annotated[int, Field(ge=1)]
+    """A conversation goes when it was last used so long ago."""
+
+
 class RuntimeConfig(_ConfigModel):
     """Everything that one serving process needs to know, except the secrets, which are files."""
 
@@ -73,4 +87,5 @@ class RuntimeConfig(_ConfigModel):
     drain_seconds: Annotated[float, Field(ge=0)]
     api_keys_directory: str
     """One file per client: its name is the principal, its lines are the keys valid now (two while rotating)."""
+    state: StateConfig
     log_level: Literal["debug", "info", "warning", "error"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 from pathlib import Path
 from types import FrameType
@@ -16,10 +17,11 @@ from agent_runtime.admin import admin_app, admin_server
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
+from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.server import bind, serve_until_told
-from agent_runtime.settings import ConfigurationError, load_config, load_settings
+from agent_runtime.settings import ConfigurationError, Settings, load_config, load_settings
 
 EXIT_MISCONFIGURED = 2
 
@@ -41,10 +43,16 @@ def serve() -> int:
         check_credentials(config)
         admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
         listener = bind(settings.bind_address, settings.port, variable="PORT")
+        _serve(settings, config, keys, listener, admin_listener)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_MISCONFIGURED
+    return 0
 
+
+def _serve(
+    settings: Settings, config: RuntimeConfig, keys: ApiKeys, listener: socket.socket, admin_listener: socket.socket
+) -> None:
     structlog.get_logger().info(
         "starting",
         version=__version__,
@@ -63,7 +71,6 @@ def serve() -> int:
             config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission, models=models
         )
         runner.run(serving)
-    return 0
 
 
 def _exit_before_serving(_number: int, _frame: FrameType | None) -> None:

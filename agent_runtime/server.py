@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -25,6 +26,8 @@ from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import ConfigurationError
+from agent_runtime.state.conversations import SqlConversations
+from agent_runtime.state.database import open_database
 
 _log = structlog.get_logger()
 
@@ -70,18 +73,33 @@ async def serve_until_told(
 
     SIGTERM is Kubernetes: other replicas' callers still come for a moment, and are served. SIGINT is a person at a
     terminal: nobody else will come. A second signal ends the drain.
+
+    Raises:
+        ConfigurationError: the database of the conversations cannot be used.
     """
     told = _Told()
     async with AsyncExitStack() as stack:
         await _run_beside(stack, lifecycle.beat())
         await _run_beside(stack, keys.watch())
+        database = await open_database(Path(config.state.path))
+        stack.push_async_callback(database.aclose)
+        conversations = SqlConversations(database, max_bytes=config.state.max_bytes)
+        await _run_beside(stack, conversations.keep_for(config.state.retention_days))
         models.update(await open_models(config))
         for model in models.values():
             stack.push_async_callback(model.provider.aclose)
         if told.first.is_set():
             return
         turns = Turns()
-        app = build_app(config, models=models, keys=keys, lifecycle=lifecycle, turns=turns, admission=admission)
+        app = build_app(
+            config,
+            models=models,
+            keys=keys,
+            lifecycle=lifecycle,
+            turns=turns,
+            admission=admission,
+            conversations=conversations,
+        )
         server = await _start(app, listener)
         await _run_beside(stack, server.main_loop())
         lifecycle.phase = Phase.SERVING

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 
 from agent_runtime.agent.model import Message, Model, ModelCallError, ModelRequest, TextDelta
 from agent_runtime.agent.model_call import call_model
-from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, UPSTREAM_OVERLOADED, ProblemError
+from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE, UPSTREAM_OVERLOADED, ProblemError
 from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult, TurnStarted
-from agent_runtime.state.conversations import Conversations, Messages
+from agent_runtime.state.conversations import ConversationStore, Messages
+from agent_runtime.state.database import StateUnavailableError
 
 OVERLOADED_RETRY_SECONDS = 5
 """What a caller is told to wait where an overloaded provider does not say."""
 
 
-def agent_handler(models: Mapping[str, Model], conversations: Conversations) -> Handler:
+def agent_handler(models: Mapping[str, Model], conversations: ConversationStore) -> Handler:
     """What answers turns, once they have passed all stages."""
 
     async def answer(turn: Turn, emit: Emit) -> TurnResult:
@@ -56,10 +57,21 @@ def agent_handler(models: Mapping[str, Model], conversations: Conversations) -> 
             )
         return TurnResult(conversation_id, text, completed.model, completed.stop_reason, completed.usage)
 
+    return _telling_of_state(answer)
+
+
+def _telling_of_state(handler: Handler) -> Handler:
+    async def answer(turn: Turn, emit: Emit) -> TurnResult:
+        try:
+            return await handler(turn, emit)
+        except StateUnavailableError as error:
+            detail = f"The database of the conversations fails: {error}. With store: false nothing needs to be kept."
+            raise ProblemError(STATE_UNAVAILABLE, detail) from None
+
     return answer
 
 
-async def _history(turn: Turn, conversations: Conversations) -> Messages:
+async def _history(turn: Turn, conversations: ConversationStore) -> Messages:
     if turn.conversation_id is None:
         return ()
     messages = await conversations.load(turn.principal, turn.agent.name, turn.conversation_id)

@@ -53,6 +53,7 @@ UPSTREAM_UNAVAILABLE = ProblemKind("upstream_unavailable", 502, "The provider ca
 UPSTREAM_INTERRUPTED = ProblemKind("upstream_interrupted", 502, "The provider broke off its answer")
 OVERLOADED = ProblemKind("overloaded", 503, "Too many requests are waiting")
 SHUTTING_DOWN = ProblemKind("shutting_down", 503, "This replica is shutting down")
+STATE_UNAVAILABLE = ProblemKind("state_unavailable", 503, "The conversation cannot be read or kept", repeatable=False)
 UPSTREAM_OVERLOADED = ProblemKind("upstream_overloaded", 503, "The provider is overloaded or limits us")
 DEADLINE_EXCEEDED = ProblemKind("deadline_exceeded", 504, "The answer was not complete in time", repeatable=False)
 UPSTREAM_TIMEOUT = ProblemKind(

@@ -1,17 +1,35 @@
-"""Conversations: what a store of them does, and the one that keeps them in the memory of this process."""
+"""Conversations: what a store of them does, and the one that keeps them in a database."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Protocol
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from agent_runtime.agent.model import Message
+from agent_runtime.state.database import Database, StateUnavailableError, used_bytes
+from agent_runtime.state.schema import conversations, messages
 
 Messages = tuple[Message, ...]
 
+MAX_CONVERSATION_BYTES = 512 * 1024
+DELETED_AT_ONCE = 100
+"""Conversations deleted in one transaction: everybody else waits for its end."""
+MEASURED_PER_LIMIT = 32
+"""How often a database that has a limit is measured while so many bytes are written."""
+RETENTION_LOOK_SECONDS = 3600.0
+_DAY_SECONDS = 86_400
 
-class Conversations(Protocol):
-    """A store of conversations, each of one principal and one agent."""
+
+class ConversationStore(Protocol):
+    """A store of conversations, each of one principal and one agent.
+
+    Its methods raise StateUnavailableError where the database fails; nothing is half-written then.
+    """
 
     async def load(self, principal: str, agent: str, conversation_id: str) -> Messages | None:
         """The messages, user and assistant in turn; None where this principal and agent have no such conversation."""
@@ -22,54 +40,144 @@ class Conversations(Protocol):
         ...
 
 
-class MemoryConversations:
-    """Conversations that end with the process, bounded in number and size; the least recently used ones go first.
+class SqlConversations:
+    """Conversations in a database.
 
     Args:
-        max_conversations: most conversations.
-        max_bytes: most bytes of text in all of them.
+        database: where they are kept.
+        max_bytes: most bytes of the database; beyond, the least recently used conversations go. None: no limit.
         max_conversation_bytes: most bytes of text in one; its oldest turns go first, a question always with its answer.
+        clock: seconds since 1970.
     """
 
     def __init__(
         self,
+        database: Database,
         *,
-        max_conversations: int = 10_000,
-        max_bytes: int = 32 * 1024 * 1024,
-        max_conversation_bytes: int = 512 * 1024,
+        max_bytes: int | None = None,
+        max_conversation_bytes: int = MAX_CONVERSATION_BYTES,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._max_conversations = max_conversations
+        self._database = database
         self._max_bytes = max_bytes
         self._max_conversation_bytes = max_conversation_bytes
-        self._conversations: OrderedDict[tuple[str, str, str], Messages] = OrderedDict()
-        self._bytes = 0
+        self._clock = clock
+        self._unmeasured = max_bytes or 0  # what an earlier process left is measured at the first addition
 
     async def load(self, principal: str, agent: str, conversation_id: str) -> Messages | None:
-        """See Conversations.load."""
-        key = (principal, agent, conversation_id)
-        if (messages := self._conversations.get(key)) is not None:
-            self._conversations.move_to_end(key)
-        return messages
+        """See ConversationStore.load."""
+        key = _key(principal, agent, conversation_id)
+        rows = await self._database.run(lambda connection: connection.execute(_LOAD, key).all())
+        if not rows:
+            return None
+        return tuple(Message(role, text) for role, text in rows if role is not None)
 
     async def append(self, principal: str, agent: str, conversation_id: str, *messages: Message) -> None:
-        """See Conversations.append."""
-        key = (principal, agent, conversation_id)
-        before = self._conversations.pop(key, ())
-        after = self._trimmed(before + messages)
-        self._conversations[key] = after
-        self._bytes += _size(after) - _size(before)
-        while len(self._conversations) > self._max_conversations or self._bytes > self._max_bytes:
-            _, dropped = self._conversations.popitem(last=False)
-            self._bytes -= _size(dropped)
+        """See ConversationStore.append."""
+        key = _key(principal, agent, conversation_id)
+        added = sum(len(message.text.encode()) for message in messages)
+        change = {"now": round(self._clock() * 1000), "added": added, "count": len(messages)}
 
-    def _trimmed(self, messages: Messages) -> Messages:
-        size = _size(messages)
-        while size > self._max_conversation_bytes and messages:
-            turn = next((i for i, message in enumerate(messages) if i and message.role == "user"), len(messages))
-            size -= _size(messages[:turn])
-            messages = messages[turn:]
-        return messages
+        def work(connection: Connection) -> None:
+            row = connection.execute(_GROW, key | change).one_or_none()
+            if row is None:
+                connection.execute(_BEGIN, key | change)
+            size, end = row or (added, len(messages))
+            if messages:
+                start = end - len(messages)
+                connection.execute(_ADD, [_row(key, start + i, message) for i, message in enumerate(messages)])
+            if size > self._max_conversation_bytes:
+                _trim(connection, key, size, self._max_conversation_bytes)
+
+        await self._database.run(work)
+        await self._make_room(added)
+
+    async def forget_before(self, moment: float) -> None:
+        """Delete the conversations that were last used before `moment`, in seconds since 1970.
+
+        Raises:
+            StateUnavailableError: the database fails.
+        """
+        old = select(conversations.c.id).where(conversations.c.updated_at < round(moment * 1000))
+        while await self._database.run(lambda connection: _forget(connection, old)):
+            pass
+
+    async def keep_for(self, days: int) -> None:
+        """Delete what was last used longer ago, again and again, until cancelled."""
+        while True:
+            with suppress(StateUnavailableError):  # it has been logged, and the next look comes
+                await self.forget_before(self._clock() - days * _DAY_SECONDS)
+            await asyncio.sleep(RETENTION_LOOK_SECONDS)
+
+    async def _make_room(self, added: int) -> None:
+        limit = self._max_bytes
+        if limit is None:
+            return
+        self._unmeasured += added
+        if self._unmeasured < limit // MEASURED_PER_LIMIT:
+            return
+        self._unmeasured = 0
+        oldest = select(conversations.c.id).order_by(conversations.c.updated_at)
+        while await self._database.run(used_bytes) > limit:
+            if not await self._database.run(lambda connection: _forget(connection, oldest)):
+                return
 
 
-def _size(messages: Messages) -> int:
-    return sum(len(message.text.encode()) for message in messages)
+_OF = (
+    (conversations.c.id == bindparam("of_id"))
+    & (conversations.c.principal == bindparam("of_principal"))
+    & (conversations.c.agent == bindparam("of_agent"))
+)
+_LOAD = (
+    select(messages.c.role, messages.c.text)
+    .select_from(conversations.outerjoin(messages))
+    .where(_OF)
+    .order_by(messages.c.position)
+)
+_GROW = (
+    update(conversations)
+    .where(_OF)
+    .values(
+        updated_at=bindparam("now"),
+        bytes=conversations.c.bytes + bindparam("added"),
+        next_position=conversations.c.next_position + bindparam("count"),
+    )
+    .returning(conversations.c.bytes, conversations.c.next_position)
+)
+_BEGIN = insert(conversations).values(
+    id=bindparam("of_id"),
+    principal=bindparam("of_principal"),
+    agent=bindparam("of_agent"),
+    updated_at=bindparam("now"),
+    bytes=bindparam("added"),
+    next_position=bindparam("count"),
+)
+_ADD = insert(messages)
+
+
+def _key(principal: str, agent: str, conversation_id: str) -> dict[str, Any]:
+    return {"of_id": conversation_id, "of_principal": principal, "of_agent": agent}
+
+
+def _row(key: dict[str, Any], position: int, message: Message) -> dict[str, Any]:
+    return {"conversation_id": key["of_id"], "position": position, "role": message.role, "text": message.text}
+
+
+def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) -> None:
+    """Delete the oldest turns of a conversation of `size` bytes until it is within `limit`."""
+    of_conversation = messages.c.conversation_id == key["of_id"]
+    rows = connection.execute(select(messages).where(of_conversation).order_by(messages.c.position)).all()
+    kept_from = rows[0].position
+    for row in rows:
+        if row.role == "user" and size <= limit:
+            break
+        size -= len(row.text.encode())
+        kept_from = row.position + 1
+    connection.execute(delete(messages).where(of_conversation, messages.c.position < kept_from))
+    connection.execute(update(conversations).where(conversations.c.id == key["of_id"]).values(bytes=size))
+
+
+def _forget(connection: Connection, chosen: Select[tuple[str]]) -> int:
+    """Delete the first of some conversations; returns how many."""
+    some = chosen.limit(DELETED_AT_ONCE).scalar_subquery()
+    return connection.execute(delete(conversations).where(conversations.c.id.in_(some))).rowcount

@@ -136,6 +136,7 @@ def write_config(directory: Path, **fields: Any) -> Path:
         "lame_duck_seconds": 0,
         "drain_seconds": 5,
         "api_keys_directory": str(keys),
+        "state": {"path": str(directory / "state.db"), "retention_days": 30},
         "log_level": "debug",
         **fields,
     }

@@ -12,7 +12,9 @@ import orjson
 import pytest
 from starlette.types import ASGIApp, Message, Send
 
-from agent_runtime.agent.model import Model, ModelEvent, ModelRequest, TextDelta
+from agent_runtime.agent.model import Message as ConversationMessage
+from agent_runtime.agent.model import Model, ModelEvent, ModelRequest, Provider, TextDelta
+from agent_runtime.agent.providers.echo import EchoProvider
 from agent_runtime.api import event_stream
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
@@ -20,8 +22,10 @@ from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import load_config
+from agent_runtime.state.database import StateUnavailableError
 from tests.runtime.runtime_process import KEY, parse_events, write_config
 
+ASK_ONCE: Message = {"type": "http.request", "body": b'{"message": "Hi", "store": false}', "more_body": False}
 ASK: Message = {"type": "http.request", "body": b'{"message": "Hi"}', "more_body": False}
 
 
@@ -42,7 +46,17 @@ class Broken:
         """Nothing is held."""
 
 
-def application(directory: Path, provider: Broken) -> ASGIApp:
+class NoConversations:
+    """A store whose database fails."""
+
+    async def load(self, *_key: str) -> tuple[ConversationMessage, ...] | None:
+        raise StateUnavailableError("its disk is full")
+
+    async def append(self, *_key_and_messages: str | ConversationMessage) -> None:
+        raise StateUnavailableError("its disk is full")
+
+
+def application(directory: Path, provider: Provider) -> ASGIApp:
     config = load_config(write_config(directory))
     model = Model("main", provider, max_tokens=10, first_token_timeout_seconds=10, retries=0)
     return build_app(
@@ -52,6 +66,7 @@ def application(directory: Path, provider: Broken) -> ASGIApp:
         lifecycle=Lifecycle(),
         turns=Turns(),
         admission=Admission(limit=1, queue_limit=0),
+        conversations=NoConversations(),
     )
 
 
@@ -86,6 +101,10 @@ class Caller:
         return int(start["status"])
 
     @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.messages[0]["headers"])
+
+    @property
     def text(self) -> str:
         return b"".join(message.get("body", b"") for message in self.messages).decode()
 
@@ -103,7 +122,7 @@ async def test_a_failure_that_nobody_expected_is_an_internal_error_without_its_r
 async def test_a_failure_within_a_stream_is_told_as_an_event_without_its_reason(tmp_path: Path) -> None:
     caller = Caller()
 
-    await post(application(tmp_path, Broken(after=["One."])), "/v1/chat/stream", ASK, send=caller.take)
+    await post(application(tmp_path, Broken(after=["One."])), "/v1/chat/stream", ASK_ONCE, send=caller.take)
 
     events = parse_events(caller.text)
     assert [event.type for event in events] == ["start", "delta", "error"]
@@ -134,6 +153,25 @@ async def test_a_caller_who_takes_no_more_is_not_waited_for(
         if b"event: error" in message.get("body", b""):
             await asyncio.Event().wait()
 
-    await post(application(tmp_path, Broken(after=["One."])), "/v1/chat/stream", ASK, send=stall_at_the_end)
+    await post(application(tmp_path, Broken(after=["One."])), "/v1/chat/stream", ASK_ONCE, send=stall_at_the_end)
 
     assert "client_closed" in capsys.readouterr().out
+
+
+async def test_a_turn_that_cannot_be_kept_is_refused_and_not_to_be_repeated(tmp_path: Path) -> None:
+    caller = Caller()
+
+    await post(application(tmp_path, EchoProvider()), "/v1/chat", ASK, send=caller.take)
+
+    document: dict[str, Any] = orjson.loads(caller.text)
+    assert (caller.status, document["code"]) == (503, "state_unavailable")
+    assert "its disk is full" in document["detail"]
+    assert caller.headers[b"x-should-retry"] == b"false"
+
+
+async def test_a_turn_that_need_not_be_kept_is_answered_without_a_database(tmp_path: Path) -> None:
+    caller = Caller()
+
+    await post(application(tmp_path, EchoProvider()), "/v1/chat", ASK_ONCE, send=caller.take)
+
+    assert caller.status == 200

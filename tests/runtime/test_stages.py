@@ -24,7 +24,6 @@ from agent_runtime.pipeline.interruption import ClientGoneError, Interruption
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.turn import Turn, TurnEvent, TurnResult
-from agent_runtime.state.conversations import MemoryConversations
 
 RESULT = TurnResult(None, "", "echo", "end_turn", Usage())
 
@@ -174,37 +173,6 @@ async def test_a_cancellation_from_elsewhere_is_not_taken_for_an_interruption() 
 
     with pytest.raises(asyncio.CancelledError):
         await task
-
-
-async def test_the_least_recently_used_conversations_are_dropped() -> None:
-    store = MemoryConversations(max_conversations=2)
-    for name in ("a", "b"):
-        await store.append("demo", "main", name, Message("user", "Hi"))
-    await store.load("demo", "main", "a")
-    await store.append("demo", "main", "c", Message("user", "Hi"))
-
-    assert await store.load("demo", "main", "b") is None
-    assert await store.load("demo", "main", "a") is not None
-
-
-async def test_all_conversations_together_stay_within_their_bytes() -> None:
-    store = MemoryConversations(max_bytes=100)
-    for number in range(50):
-        await store.append("demo", "main", str(number), Message("user", "x" * 30))
-
-    kept = [number for number in range(50) if await store.load("demo", "main", str(number)) is not None]
-    assert kept == [47, 48, 49]
-
-
-async def test_a_long_conversation_loses_its_oldest_turns_whole() -> None:
-    store = MemoryConversations(max_conversation_bytes=100)
-    for number in range(5):
-        question, answer = Message("user", f"{number}?" + "x" * 20), Message("assistant", f"{number}!" + "x" * 20)
-        await store.append("demo", "main", "id", question, answer)
-
-    messages = await store.load("demo", "main", "id")
-    assert messages is not None
-    assert [message.text[:2] for message in messages] == ["3?", "3!", "4?", "4!"]
 
 
 async def test_echo_respects_the_most_tokens_of_an_answer() -> None:

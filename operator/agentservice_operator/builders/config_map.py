@@ -8,12 +8,15 @@ from agent_runtime.config import (
     API_KEYS_DIRECTORY,
     CONFIG_PATH,
     CREDENTIALS_DIRECTORY,
+    STATE_BYTES_EPHEMERAL,
+    STATE_PATH_EPHEMERAL,
     AgentConfig,
     AnthropicProvider,
     ModelConfig,
     RuntimeConfig,
+    StateConfig,
 )
-from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Model, SecretKeyRef
+from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Model, SecretKeyRef, State
 from agentservice_operator.builders import names
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.drain import drain
@@ -63,6 +66,7 @@ def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfi
         lame_duck_seconds=phases.lame_duck,
         drain_seconds=phases.drain,
         api_keys_directory=API_KEYS_DIRECTORY,
+        state=_state(spec.state),
         log_level=_LOG_LEVELS[spec.observability.log_level],
     )
 
@@ -73,6 +77,10 @@ _LOG_LEVELS = {"Debug": "debug", "Info": "info", "Warning": "warning", "Error": 
 def credentials_file(reference: SecretKeyRef) -> str:
     """Where the runtime finds a key of a credentials Secret."""
     return f"{CREDENTIALS_DIRECTORY}/{reference.name}/{reference.key}"
+
+
+def _state(state: State) -> StateConfig:
+    return StateConfig(path=STATE_PATH_EPHEMERAL, max_bytes=STATE_BYTES_EPHEMERAL, retention_days=state.retention_days)
 
 
 def _model(model: Model) -> ModelConfig:

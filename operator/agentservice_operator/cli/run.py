@@ -112,6 +112,7 @@ def _write(folder: Path, config: RuntimeConfig, secret_values: Mapping[tuple[str
         update={
             "models": tuple(_with_local_credentials(model, folder / "credentials") for model in config.models),
             "api_keys_directory": str(folder / "api-keys"),
+            "state": config.state.model_copy(update={"path": str(folder / "state.db")}),
             "lame_duck_seconds": 0.0,
         }
     )

@@ -160,6 +160,8 @@ class State(ApiModel):
 
     backend: Literal["Ephemeral"] = "Ephemeral"
     """Ephemeral: in each pod, lost when the pod goes."""
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """A conversation is deleted when it was last used so many days ago."""
 
 
 class ApiKeys(ApiModel):

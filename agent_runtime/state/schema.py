@@ -1,0 +1,28 @@
+"""The tables of the newest schema, of types that every engine has; migrations/ leads older databases to it."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("principal", String(253), nullable=False),
+    Column("agent", String(63), nullable=False),
+    Column("updated_at", BigInteger, nullable=False, comment="milliseconds since 1970"),
+    Column("bytes", BigInteger, nullable=False, comment="of text in its messages"),
+    Column("next_position", Integer, nullable=False, comment="of the next message; positions are never used again"),
+    Index("conversations_updated_at", "updated_at"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("conversation_id", String(32), ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+)

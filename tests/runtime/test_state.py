@@ -1,0 +1,252 @@
+"""Conversations in the database: what is kept, for how long, and what happens where it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from agent_runtime.agent.model import Message
+from agent_runtime.settings import ConfigurationError
+from agent_runtime.state import database as database_module
+from agent_runtime.state.conversations import SqlConversations
+from agent_runtime.state.database import Database, StateUnavailableError, open_database, used_bytes
+from agent_runtime.state.schema import metadata
+from dev.process import ChildDiedError
+from tests.runtime.runtime_process import OTHER_KEY, runtime_process
+
+HI = Message("user", "Hi")
+DAY = 86_400.0
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await open_database(tmp_path / "state.db")
+    yield database
+    await database.aclose()
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+async def test_a_conversation_is_found_by_its_principal_and_agent_alone(database: Database) -> None:
+    store = SqlConversations(database)
+    answer = Message("assistant", "Hello")
+    await store.append("demo", "main", "a")
+    await store.append("demo", "main", "a", HI, answer)
+
+    assert await store.load("demo", "main", "a") == (HI, answer)
+    assert await store.load("other", "main", "a") is None
+    assert await store.load("demo", "other", "a") is None
+
+
+async def test_a_conversation_without_messages_is_there(database: Database) -> None:
+    store = SqlConversations(database)
+
+    await store.append("demo", "main", "a")
+
+    assert await store.load("demo", "main", "a") == ()
+    assert await store.load("demo", "main", "b") is None
+
+
+async def test_a_long_conversation_loses_its_oldest_turns_whole(database: Database) -> None:
+    store = SqlConversations(database, max_conversation_bytes=100)
+    for number in range(5):
+        question, answer = Message("user", f"{number}?" + "x" * 20), Message("assistant", f"{number}!" + "x" * 20)
+        await store.append("demo", "main", "id", question, answer)
+
+    messages = await store.load("demo", "main", "id")
+    assert messages is not None
+    assert [message.text[:2] for message in messages] == ["3?", "3!", "4?", "4!"]
+
+
+async def test_a_database_with_a_limit_drops_the_least_recently_used_conversations(database: Database) -> None:
+    limit = 1024 * 1024
+    store = SqlConversations(database, max_bytes=limit, clock=Clock())
+    for number in range(200):
+        await store.append("demo", "main", str(number), Message("user", "x" * 16_000))
+        await store.append("demo", "main", "0", HI)
+
+    kept = [number for number in range(200) if await store.load("demo", "main", str(number)) is not None]
+    assert kept[0] == 0
+    assert kept[1:] == list(range(200 - len(kept) + 1, 200))
+    assert 1 < len(kept) < 100
+    assert await database.run(used_bytes) < limit * 1.1
+
+
+async def test_what_an_earlier_process_left_counts_into_the_limit(database: Database) -> None:
+    unlimited = SqlConversations(database, clock=Clock())
+    for number in range(200):
+        await unlimited.append("demo", "main", str(number), Message("user", "x" * 16_000))
+
+    await SqlConversations(database, max_bytes=1024 * 1024).append("demo", "main", "new", HI)
+
+    assert await database.run(used_bytes) < 1024 * 1024
+
+
+async def test_conversations_go_some_days_after_their_last_use(database: Database) -> None:
+    clock = Clock()
+    store = SqlConversations(database, clock=clock)
+    for number in range(250):
+        await store.append("demo", "main", f"old-{number}", HI)
+    await store.append("demo", "main", "used-again", HI)
+    clock.now += 30 * DAY
+    await store.append("demo", "main", "used-again", HI)
+
+    await store.forget_before(clock.now - DAY)
+
+    assert await store.load("demo", "main", "old-0") is None
+    assert await store.load("demo", "main", "old-249") is None
+    assert await store.load("demo", "main", "used-again") == (HI, HI)
+    assert (
+        await database.run(lambda connection: connection.exec_driver_sql("SELECT count(*) FROM messages").scalar()) == 2
+    )
+
+
+async def test_the_retention_looks_at_the_start_and_outlives_a_failure(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_runtime.state.conversations.RETENTION_LOOK_SECONDS", 0.01)
+    looks = 0
+    looked_again = asyncio.Event()
+
+    async def fail(_moment: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            looked_again.set()
+        raise StateUnavailableError("its disk is full")
+
+    store = SqlConversations(database)
+    monkeypatch.setattr(store, "forget_before", fail)
+    task = asyncio.create_task(store.keep_for(1))
+
+    async with asyncio.timeout(10):
+        await looked_again.wait()
+    task.cancel()
+
+
+async def test_a_turn_for_which_there_is_no_room_leaves_nothing_behind(database: Database) -> None:
+    store = SqlConversations(database)
+    await store.append("demo", "main", "a", HI)
+    await database.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))  # as full as it is
+
+    with pytest.raises(StateUnavailableError, match="its disk is full"):
+        await store.append("demo", "main", "a", Message("user", "x" * 100_000), Message("assistant", "y"))
+
+    assert await store.load("demo", "main", "a") == (HI,)
+    await database.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1000000"))
+    await store.append("demo", "main", "a", HI)
+    assert await store.load("demo", "main", "a") == (HI, HI)
+
+
+async def test_a_database_that_another_process_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.05)
+    database = await open_database(tmp_path / "state.db")
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StateUnavailableError, match="another process holds it"):
+        await SqlConversations(database).append("demo", "main", "a", HI)
+    other.execute("ROLLBACK")
+    await SqlConversations(database).append("demo", "main", "a", HI)
+
+    other.close()
+    await database.aclose()
+
+
+async def test_a_turn_that_is_broken_off_while_it_is_written_is_kept_whole_or_not_at_all(database: Database) -> None:
+    store = SqlConversations(database)
+    for number in range(50):
+        task = asyncio.create_task(store.append("demo", "main", str(number), HI, Message("assistant", "Hello")))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    found = [await store.load("demo", "main", str(number)) for number in range(50)]
+    assert {len(messages) for messages in found if messages is not None} <= {2}
+
+
+async def test_the_migrations_lead_to_the_schema(database: Database) -> None:
+    differences = await database.run(
+        lambda connection: compare_metadata(MigrationContext.configure(connection), metadata)
+    )
+
+    assert differences == []
+
+
+async def test_a_database_of_a_newer_runtime_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    await (await open_database(path)).aclose()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(ConfigurationError, match=r"the schema 9999.*newer"):
+        await open_database(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"no database " * 1000, "damaged or no database"), (None, "cannot be opened")]
+)
+async def test_what_is_no_database_is_refused_with_a_remedy(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "state.db"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigurationError, match=f"{said}.*mend its volume"):
+        await open_database(path)
+
+
+async def test_a_step_of_the_schema_that_fails_is_undone(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE messages (of_somebody_else TEXT)")
+    connection.close()
+
+    with pytest.raises(ConfigurationError, match="no database of the runtime"):
+        await open_database(path)
+
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("messages",)]
+    connection.close()
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir()
+    return folder
+
+
+def test_a_conversation_goes_on_in_the_process_after(tmp_path: Path) -> None:
+    state = {"path": str(tmp_path / "state.db"), "retention_days": 1}
+    with runtime_process(_folder(tmp_path, "first"), state=state) as runtime:
+        conversation = runtime.chat("My name is Ada.").json()["conversation_id"]
+        runtime.child.process.kill()
+
+    with runtime_process(_folder(tmp_path, "second"), state=state) as runtime:
+        answer = runtime.chat("And now?", conversation_id=conversation)
+        assert answer.status_code == 200
+        assert runtime.chat("Mine?", key=OTHER_KEY, conversation_id=conversation).status_code == 404
+
+
+def test_a_process_whose_database_is_damaged_says_so_and_does_not_serve(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database " * 1000)
+
+    with pytest.raises(ChildDiedError, match="damaged or no database"), runtime_process(tmp_path):
+        pass
