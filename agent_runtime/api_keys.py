@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from agent_runtime.ending import Ending
 from agent_runtime.settings import ConfigurationError
 
 _log = structlog.get_logger()
@@ -48,11 +49,14 @@ class ApiKeys:
         except OSError as error:
             raise ConfigurationError(
                 f"api_keys_directory {directory}: cannot be read ({error.strerror}); "
-                "mount the Secret with the API keys there"
+                "mount the Secret with the API keys there",
+                Ending.API_KEYS_UNUSABLE,
             ) from None
         if not self._principals:
             raise ConfigurationError(
-                f"api_keys_directory {directory}: holds no key; put one file per client into the Secret, a key per line"
+                f"api_keys_directory {directory}: holds no key; "
+                "put one file per client into the Secret, a key per line",
+                Ending.API_KEYS_UNUSABLE,
             )
 
     async def principal_of(self, key: str) -> str | None:

@@ -12,7 +12,7 @@ from types import FrameType
 import structlog
 import uvloop
 
-from agent_runtime import __version__, logs, metrics
+from agent_runtime import __version__, ending, logs, metrics
 from agent_runtime.admin import admin_app, admin_server
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import check_credentials
@@ -46,6 +46,7 @@ def serve() -> int:
         _serve(settings, config, keys, listener, admin_listener)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
+        ending.leave(error.ending)
         return EXIT_MISCONFIGURED
     return 0
 

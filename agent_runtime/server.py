@@ -22,6 +22,7 @@ from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.bounded_http import BoundedHttpProtocol
 from agent_runtime.config import RuntimeConfig
+from agent_runtime.ending import Ending
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
@@ -57,7 +58,9 @@ def bind(address: str, port: int, *, variable: str) -> socket.socket:
         if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
             remedy = "BIND_ADDRESS to an address of this host"
         reason, _, _ = str(error.strerror).partition(" (while")
-        raise ConfigurationError(f"{address or '*'}:{port} cannot be listened on ({reason}); set {remedy}") from None
+        raise ConfigurationError(
+            f"{address or '*'}:{port} cannot be listened on ({reason}); set {remedy}", Ending.PORT_UNAVAILABLE
+        ) from None
 
 
 async def serve_until_told(

@@ -12,12 +12,20 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent_runtime.config import ADMIN_PORT, CONFIG_PATH, SCHEMA_VERSION, SERVING_PORT, RuntimeConfig
+from agent_runtime.ending import Ending
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class ConfigurationError(Exception):
-    """The process cannot serve as it is configured; the message is one sentence with the place and the remedy."""
+    """The process cannot serve as it is configured; the message is one sentence with the place and the remedy.
+
+    The message is for the log. What is shown beyond it is ``ending``, one word of a closed list.
+    """
+
+    def __init__(self, message: str, ending: Ending = Ending.CONFIGURATION_REFUSED) -> None:
+        super().__init__(message)
+        self.ending = ending
 
 
 class Settings(BaseSettings):
@@ -43,7 +51,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise ConfigurationError(f"environment variable {_first_problem(error)}; correct it or unset it") from None
+        raise ConfigurationError(
+            f"environment variable {_first_problem(error)}; correct it or unset it", Ending.ENVIRONMENT_REFUSED
+        ) from None
 
 
 def load_config(path: Path) -> RuntimeConfig:
@@ -56,13 +66,17 @@ def load_config(path: Path) -> RuntimeConfig:
         raw = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{path}: there is no such file; mount the ConfigMap there or name another file in AGENTSERVICE_CONFIG"
+            f"{path}: there is no such file; mount the ConfigMap there or name another file in AGENTSERVICE_CONFIG",
+            Ending.CONFIGURATION_UNREADABLE,
         ) from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); mend its mount or its mode") from None
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); mend its mount or its mode", Ending.CONFIGURATION_UNREADABLE
+        ) from None
     except orjson.JSONDecodeError as error:
         raise ConfigurationError(
-            f"{path}: is not JSON ({error}); render it again with agentctl or the operator"
+            f"{path}: is not JSON ({error}); render it again with agentctl or the operator",
+            Ending.CONFIGURATION_UNREADABLE,
         ) from None
 
     # Looked at before the rest: a newer schema may fail in ways whose messages would mislead.
@@ -70,7 +84,8 @@ def load_config(path: Path) -> RuntimeConfig:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ConfigurationError(
             f"{path}: schema_version {version} is newer than the {SCHEMA_VERSION} that this image understands; "
-            "use a newer runtime image"
+            "use a newer runtime image",
+            Ending.CONFIGURATION_TOO_NEW,
         )
     try:
         config = RuntimeConfig.model_validate(raw)

@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError, ProgrammingError
 
+from agent_runtime.ending import Ending
 from agent_runtime.settings import ConfigurationError
 from agent_runtime.state.migrations import NewerSchemaError, migrate
 
@@ -121,12 +122,18 @@ def _open(path: Path) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # before a change of the schema the driver begins nothing
             migrate(connection)
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be made ({error.strerror}); mend its mount or its mode") from None
+        raise ConfigurationError(
+            f"{path}: cannot be made ({error.strerror}); mend its mount or its mode", Ending.STATE_UNUSABLE
+        ) from None
     except NewerSchemaError as error:
-        raise ConfigurationError(f"{path}: {error}; use the runtime image that wrote it, or a newer one") from None
+        raise ConfigurationError(
+            f"{path}: {error}; use the runtime image that wrote it, or a newer one", Ending.STATE_UNUSABLE
+        ) from None
     except DatabaseError as error:
         reason = _reason(error) or "it is no database of the runtime"
-        raise ConfigurationError(f"{path}: {reason} ({error.orig}); mend its volume, or move the file away") from None
+        raise ConfigurationError(
+            f"{path}: {reason} ({error.orig}); mend its volume, or move the file away", Ending.STATE_UNUSABLE
+        ) from None
     return engine
 
 

@@ -25,6 +25,7 @@ from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.controller import Controller
 from agentservice_operator.engine.inquiry import Inquiry
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, CONFIG_MAP, OPTIONAL, POD, SECRET, ServiceKey
+from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import Forbidden, KubernetesError, NotLeader
 from agentservice_operator.engine.queue import Priority, WorkQueue
 from agentservice_operator.engine.reconcile import Reconciler
@@ -100,6 +101,7 @@ class Operator:
             caches=self._caches,
             children=children,
             references=references,
+            pod_events=PodEvents(client),
             reporter=Reporter(client, self._caches),
             recorder=self._recorder,
             reports=self._inquiry.latest,

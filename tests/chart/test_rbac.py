@@ -61,14 +61,14 @@ def test_of_an_agent_service_only_the_status_is_written(render: Render) -> None:
     assert own == {"agentservices": READ, "agentservices/status": {"patch"}}
 
 
-def test_events_are_written_and_nothing_else(render: Render) -> None:
+def test_events_are_neither_watched_nor_deleted(render: Render) -> None:
     granted = [
         verbs
         for _, resource, verbs in rules(render(), "ClusterRole", "agents-agentservice-operator")
         if resource == "events"
     ]
 
-    assert granted == [{"create", "patch"}]
+    assert granted == [{"list", "create", "patch"}]
 
 
 def test_named_namespaces_need_no_cluster_wide_right(render: Render) -> None:

@@ -173,6 +173,10 @@ class OperatorProcess:
         families = text_string_to_metric_families(self._get("/metrics")[1])
         return [(s.labels, s.value) for family in families for s in family.samples if s.name == name]
 
+    def metrics_text(self) -> str:
+        """All of /metrics."""
+        return self._get("/metrics")[1]
+
     def metric_names(self) -> set[str]:
         """The names of all samples on /metrics."""
         families = text_string_to_metric_families(self._get("/metrics")[1])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
+from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
+from agentservice_operator.status.events import EventReason
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").rglob("*.md")])
@@ -24,3 +27,10 @@ def test_what_a_page_refers_to_is_there(page: Path) -> None:
     ]
 
     assert [str(path) for path in named if not path.exists()] == []
+
+
+@pytest.mark.parametrize("words", [Reason, EventReason, ConditionType])
+def test_every_word_of_a_status_is_explained(words: type[StrEnum]) -> None:
+    explained = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "status.md").read_text()))
+
+    assert {str(word) for word in words} - explained == set(), "explain them in docs/status.md"

@@ -11,6 +11,7 @@ from agent_runtime.agent.model import Model, Provider
 from agent_runtime.agent.providers.echo import EchoProvider
 from agent_runtime.config import ModelConfig, RuntimeConfig
 from agent_runtime.credentials import read_key
+from agent_runtime.ending import Ending
 from agent_runtime.settings import ConfigurationError
 
 
@@ -34,7 +35,8 @@ def check_credentials(config: RuntimeConfig) -> None:
             continue
         raise ConfigurationError(
             f"models[{model.name}].anthropic.credentials_file: {path} {reason}; "
-            "put the API key into the Secret that is mounted there"
+            "put the API key into the Secret that is mounted there",
+            Ending.CREDENTIALS_UNUSABLE,
         )
 
 

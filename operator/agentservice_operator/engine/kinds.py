@@ -40,6 +40,7 @@ class Kind:
 
 AGENT_SERVICE = Kind(types.KIND, types.GROUP, types.VERSION, types.PLURAL)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
+EVENT = Kind("Event", "events.k8s.io", "v1", "events")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")

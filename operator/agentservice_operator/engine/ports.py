@@ -64,6 +64,9 @@ class Kubernetes(Protocol):
     async def get_metadata(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Only apiVersion, kind and metadata (PartialObjectMetadata): no secret value travels."""
 
+    async def find(self, kind: Kind, namespace: str, *, field_selector: str, limit: int) -> list[Object]:
+        """At most so many objects that the selector matches, by one request."""
+
     async def list(self, kind: Kind, namespace: str | None, *, label_selector: str | None = None) -> list[Object]:
         """Every object of a kind that the selector matches, in pages, in one namespace or all."""
 

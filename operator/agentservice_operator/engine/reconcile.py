@@ -32,6 +32,7 @@ from agentservice_operator.engine.kinds import (
     ServiceKey,
     Wave,
 )
+from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Recorder, Rejected
 from agentservice_operator.engine.references import References, Resolved
 from agentservice_operator.engine.report import Reporter
@@ -80,6 +81,7 @@ class Reconciler:
         caches: Caches,
         children: Children,
         references: References,
+        pod_events: PodEvents,
         reporter: Reporter,
         recorder: Recorder,
         reports: Callable[[ServiceKey], RuntimeReport | None],
@@ -89,6 +91,7 @@ class Reconciler:
         self._caches = caches
         self._children = children
         self._references = references
+        self._pod_events = pod_events
         self._reporter = reporter
         self._recorder = recorder
         self._reports = reports
@@ -131,6 +134,7 @@ class Reconciler:
     def _forget(self, key: ServiceKey) -> None:
         self._memories.pop(key, None)
         self._references.forget(key)
+        self._pod_events.forget(key)
         self._reporter.forget(key)
 
     def _memory(self, service: Service) -> Memory:
@@ -230,6 +234,7 @@ class Reconciler:
         deployment = self._facts(service, DEPLOYMENT)
         autoscaler = self._facts(service, HORIZONTAL_POD_AUTOSCALER)
         key = ServiceKey(service.namespace, service.name)
+        heard = await self._pod_events.hear(key, [pod.facts for pod in self._caches.pods.of(key)])
         verdict = compute(
             Situation(
                 namespace=service.namespace,
@@ -242,7 +247,7 @@ class Reconciler:
                 has_references=applied.resolved is not None and applied.resolved.any,
                 deployment=deployment if isinstance(deployment, DeploymentFacts) else None,
                 autoscaler=autoscaler if isinstance(autoscaler, AutoscalerFacts) else None,
-                pods=[pod.facts for pod in self._caches.pods.of(key)],
+                pods=heard.pods,
                 paused=paused,
                 trouble=memory.trouble,
                 report=self._reports(key),
@@ -257,6 +262,7 @@ class Reconciler:
             RECHECK_SECONDS,
             verdict.look_again_after,
             report_again,
+            heard.look_again_after,
             applied.resolved.look_again_after if applied.resolved else None,
             *(_LOOK_AGAIN[problem.reason] for problem in applied.problems if problem.reason in _LOOK_AGAIN),
         ]

@@ -54,6 +54,12 @@ class KubeClient:
         """Read apiVersion, kind and metadata only: no secret value travels."""
         return await self._get(kind, namespace, name, accept=METADATA_ONLY)
 
+    async def find(self, kind: Kind, namespace: str, *, field_selector: str, limit: int) -> list[Object]:
+        """Read at most ``limit`` objects that the selector matches, by one request."""
+        query = {"fieldSelector": field_selector, "limit": str(limit)}
+        page = await self._read(Request("list", kind.kind, "GET", kind.path(namespace), name=namespace, query=query))
+        return [typed(item, kind) for item in page["items"] or ()]
+
     async def list(self, kind: Kind, namespace: str | None, *, label_selector: str | None = None) -> list[Object]:
         """Read every object of a kind that the selector matches, in one namespace or in all (None)."""
         found: list[Object] = []

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agentservice_operator.engine.kinds import AGENT_SERVICE, Kind, ServiceKey
+from agentservice_operator.engine.kinds import AGENT_SERVICE, EVENT, ServiceKey
 from agentservice_operator.engine.ports import FIELD_MANAGER, AlreadyExists, KubernetesError, NotLeader, Object
 from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.errors import NotFound
@@ -24,7 +24,6 @@ from agentservice_operator.status.events import Occurrence
 
 log = structlog.get_logger(__name__)
 
-EVENT = Kind("Event", "events.k8s.io", "v1", "events")
 CONTROLLER = "agentservice.dev/agentservice-operator"
 ACTION = "Reconcile"
 NOTE_LIMIT = 1024

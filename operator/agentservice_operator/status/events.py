@@ -77,7 +77,7 @@ def changes(previous: Mapping[str, Any], status: Mapping[str, Any]) -> list[Occu
     if stalled and not _condition(previous, ConditionType.STALLED) and stalled["reason"] not in told:
         note = f"Nothing moves any more without a person: {stalled['message']}"
         found.append(Occurrence(EventType.WARNING, EventReason.STALLED, note))
-    return found + _pauses(previous, status)
+    return found + _pauses(previous, status) + _models(previous, status)
 
 
 def child_recreated(child: Related) -> Occurrence:
@@ -138,6 +138,17 @@ def _pauses(previous: Mapping[str, Any], status: Mapping[str, Any]) -> list[Occu
     if before and not now:
         return [Occurrence(EventType.NORMAL, EventReason.RESUMED, "The operator keeps the children again.")]
     return []
+
+
+def _models(previous: Mapping[str, Any], status: Mapping[str, Any]) -> list[Occurrence]:
+    """What the pods learn from their calls: that a provider refuses them, answers again, or gives a model up."""
+    found = []
+    for kind in (ConditionType.PROVIDER_HEALTHY, ConditionType.MODEL_RETIRING):
+        before, now = _condition(previous, kind), _condition(status, kind)
+        well = kind is ConditionType.PROVIDER_HEALTHY and now.get("status") == "True"
+        if now and now["reason"] != before.get("reason") and (before or not well):
+            found.append(Occurrence(EventType.NORMAL if well else EventType.WARNING, now["reason"], now["message"]))
+    return found
 
 
 def _condition(status: Mapping[str, Any], kind: ConditionType) -> Mapping[str, Any]:

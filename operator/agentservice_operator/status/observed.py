@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent_runtime.ending import Ending, read
 from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
+from agentservice_operator.status.pod_events import Hint
 
 Object = Mapping[str, Any]
 
@@ -43,8 +45,11 @@ class PodFacts:
     """What is wrong with a pod, or that it is ready."""
 
     name: str
+    uid: str
     revision: str
     ready: bool
+    unready_since: str
+    """When it became not ready, as the kubelet noted it; empty where it did not yet."""
     lost_readiness: bool
     """Not ready, although its container that runs now once was."""
     deleting: bool
@@ -54,17 +59,22 @@ class PodFacts:
     exit_code: int | None
     """Of the last end of the container, None where it never ended."""
     exit_reason: str | None
+    ending: Ending | None
+    """Why our runtime says it could not serve. Nothing else that a container leaves behind is looked at."""
     unschedulable: str | None
     """The scheduler's sentence."""
     image: str
     address: str
     """IP address, empty until it has one."""
+    hint: Hint | None = None
+    """What its Events say is wrong, where they were asked for."""
 
     @property
     def starting(self) -> bool:
         """Not ready yet, for the first time, and nothing is known to be wrong."""
         quiet = (None, "ContainerCreating", "PodInitializing")
-        settled = self.ready or self.lost_readiness or self.deleting or self.restarts or self.unschedulable
+        troubled = self.lost_readiness or self.restarts or self.unschedulable or self.hint
+        settled = self.ready or self.deleting or troubled
         return not settled and self.waiting_reason in quiet
 
 
@@ -109,8 +119,10 @@ def pod_facts(item: Object) -> PodFacts:
     scheduled, ready = _condition(status, "PodScheduled"), _condition(status, "Ready")
     return PodFacts(
         name=meta["name"],
+        uid=meta.get("uid", ""),
         revision=(meta.get("annotations") or {}).get(REVISION_ANNOTATION, ""),
         ready=ready.get("status") == "True",
+        unready_since=(ready.get("lastTransitionTime") or "") if ready.get("status") == "False" else "",
         lost_readiness=_lost_readiness(ready, state),
         deleting="deletionTimestamp" in meta,
         restarts=container.get("restartCount", 0),
@@ -118,6 +130,7 @@ def pod_facts(item: Object) -> PodFacts:
         waiting_message=waiting.get("message"),
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason"),
+        ending=read(ended.get("message")),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         image=item.get("spec", {}).get("containers", [{}])[0].get("image", ""),
         address=status.get("podIP", ""),

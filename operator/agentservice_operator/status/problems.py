@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent_runtime.ending import Ending
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.status.observed import DeploymentFacts, PodFacts
 
@@ -16,6 +17,16 @@ _EXIT_HINTS = {
     2: "its configuration was refused",
     137: "it was killed; if the reason is OOMKilled, raise spec.runtime.resources.limits.memory",
     139: "it crashed with a segmentation fault",
+}
+_ENDINGS = {
+    Ending.ENVIRONMENT_REFUSED: "it refuses an environment variable; correct spec.runtime.env",
+    Ending.CONFIGURATION_UNREADABLE: "it cannot read its configuration",
+    Ending.CONFIGURATION_TOO_NEW: "its image is too old for this operator; use a newer one in spec.runtime.image",
+    Ending.CONFIGURATION_REFUSED: "it refuses its configuration; correct the spec",
+    Ending.API_KEYS_UNUSABLE: "the Secret with the API keys of its callers holds no key; put one in",
+    Ending.CREDENTIALS_UNUSABLE: "a Secret with a model's credentials holds no API key; put it in",
+    Ending.STATE_UNUSABLE: "it cannot use the database that holds its state; its log says why",
+    Ending.PORT_UNAVAILABLE: "it cannot listen on its port; correct spec.runtime.env",
 }
 
 
@@ -45,6 +56,11 @@ def pod_problem(namespace: str, deployment: DeploymentFacts, pods: Iterable[PodF
         if problem is not None:
             return problem
     return None
+
+
+def unexplained(pod: PodFacts) -> bool:
+    """Whether a pod is not ready and does not say why: only its Events may."""
+    return not pod.ready and not pod.deleting and _problem_of("", replace(pod, hint=None)) is None
 
 
 def _no_pod(failure: str) -> Problem:
@@ -78,6 +94,9 @@ def _problem_of(namespace: str, pod: PodFacts) -> Problem | None:
     crashed = pod.exit_code not in (None, 0) and pod.restarts > 0
     if pod.waiting_reason in _CRASH or crashed:
         return Problem(Reason.CRASH_LOOPING, f"{_crash(pod)} See: kubectl -n {namespace} logs {pod.name} --previous")
+    if pod.hint is not None:
+        see = f"kubectl -n {namespace} describe pod {pod.name}"
+        return Problem(pod.hint.reason, f"Pod {pod.name} {pod.hint.sentence} See: {see}")
     return None
 
 
@@ -98,6 +117,7 @@ def _crash(pod: PodFacts) -> str:
     if pod.exit_code is None:
         return f"Pod {pod.name} cannot start its container ({pod.waiting_reason})."
     reason = pod.exit_reason if pod.exit_reason != "Error" else None
-    detail = ", ".join(part for part in (reason, _EXIT_HINTS.get(pod.exit_code)) if part)
+    why = _ENDINGS[pod.ending] if pod.ending else _EXIT_HINTS.get(pod.exit_code)
+    detail = ", ".join(part for part in (reason, why) if part)
     ends = f"exit code {pod.exit_code}{f' ({detail})' if detail else ''}"
     return f"Pod {pod.name} keeps ending with {ends}, {pod.restarts} restarts."

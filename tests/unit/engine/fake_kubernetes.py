@@ -56,6 +56,13 @@ class FakeKubernetes:
         self.before_answer()
         return found and {"metadata": found["metadata"]}
 
+    async def find(self, kind: Kind, namespace: str, *, field_selector: str, limit: int) -> list[Object]:
+        """Every object of the kind that the selector's one field matches."""
+        self._called("find", kind, field_selector)
+        path, _, value = field_selector.partition("=")
+        found = [item for (of, where, _), item in self.objects.items() if (of, where) == (kind.kind, namespace)]
+        return [item for item in found if _field(item, path) == value][:limit]
+
     async def list(self, kind: Kind, namespace: str | None, *, label_selector: str | None = None) -> list[Object]:
         """Every object of the kind."""
         self._called("list", kind, label_selector or "")
@@ -112,3 +119,9 @@ class FakeKubernetes:
         self.hold(kind, merged)
         self.before_answer()
         return merged
+
+
+def _field(item: Object, path: str) -> object:
+    for part in path.split("."):
+        item = item[part]
+    return item

@@ -10,6 +10,7 @@ from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, SECRET, SERVICE, Kind
+from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, KubernetesError, Object
 from agentservice_operator.engine.reconcile import Reconciler
 from agentservice_operator.engine.references import References
@@ -55,6 +56,7 @@ class Bench:
             caches=self.caches,
             children=Children(self.kubernetes, self.caches, Metrics(), self.recorded),
             references=References(self.kubernetes, Woken()),
+            pod_events=PodEvents(self.kubernetes),
             reporter=Reporter(self.kubernetes, self.caches),
             recorder=self.recorded,
             reports=lambda _: None,

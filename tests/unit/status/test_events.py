@@ -102,3 +102,17 @@ def test_pods_by_other_names_with_the_same_trouble_are_one_series_until_the_next
 
     assert warning("hello-1", NEW) == warning("hello-2", NEW)
     assert warning("hello-1", NEW) != warning("hello-1", OLD)
+
+
+def test_a_provider_that_refuses_and_answers_again_is_told_and_one_that_always_answered_is_not() -> None:
+    def provider(status: str, reason: str) -> Status:
+        entry = {"type": "ProviderHealthy", "status": status, "reason": reason, "message": f"{reason}."}
+        return {**(base := compute(SERVING).status), "conditions": [*base["conditions"], entry]}
+
+    silent, answers = compute(SERVING).status, provider("True", "ProviderAnswers")
+    refused = provider("False", "CredentialsRefused")
+
+    assert changes(silent, answers) == []
+    assert [(str(each.type), each.reason) for each in changes(answers, refused)] == [("Warning", "CredentialsRefused")]
+    assert [(str(each.type), each.reason) for each in changes(refused, answers)] == [("Normal", "ProviderAnswers")]
+    assert changes(refused, refused) == []

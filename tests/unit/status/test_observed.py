@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from agentservice_operator.status.observed import autoscaler_facts, deployment_facts, pod_facts
 
+from agent_runtime.ending import Ending
+
 STARTED = "2026-11-21T12:00:05Z"
 
 
@@ -150,3 +152,20 @@ def test_an_autoscaler(status: str, active: bool | None) -> None:  # noqa: FBT00
 
     assert autoscaler_facts({"status": {"conditions": [condition]}}).scaling_active is active
     assert autoscaler_facts({}).scaling_active is None
+
+
+@pytest.mark.parametrize(
+    ("message", "ending"),
+    [
+        ("agentservice: CredentialsUnusable", Ending.CREDENTIALS_UNUSABLE),
+        ("agentservice: CredentialsUnusable\n", Ending.CREDENTIALS_UNUSABLE),
+        ("agentservice: q7Zt0bXw9LrK2mVc8sYd4HfJ6nPg1TeA", None),
+        ("key=q7Zt0bXw9LrK2mVc8sYd4HfJ6nPg1TeA\nagentservice: CredentialsUnusable", None),
+        ("", None),
+    ],
+)
+def test_sec_6_of_what_a_container_leaves_behind_only_known_words_are_read(message: str, ending: Ending | None) -> None:
+    ended = {"terminated": {"exitCode": 2, "reason": "Error", "message": message}}
+
+    assert pod_facts(pod(running(lastState=ended))).ending == ending
+    assert "q7Zt" not in repr(pod_facts(pod(running(lastState=ended))))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.status.observed import DeploymentFacts, PodFacts
+from agentservice_operator.status.pod_events import Hint
 from agentservice_operator.status.problems import Problem, pod_problem
 
+from agent_runtime.ending import Ending
 from tests.unit.status.observations import IMAGE, OLD, deployment, pod
 
 QUOTA = 'pods "hello-1" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1'
@@ -51,6 +53,16 @@ CASES = [
         pod(waiting_reason="CrashLoopBackOff", exit_code=2, restarts=2),
         Reason.CRASH_LOOPING,
         ["configuration was refused"],
+    ),
+    (
+        pod(waiting_reason="CrashLoopBackOff", exit_code=2, restarts=2, ending=Ending.CONFIGURATION_TOO_NEW),
+        Reason.CRASH_LOOPING,
+        ["exit code 2", "use a newer one in spec.runtime.image"],
+    ),
+    (
+        pod(hint=Hint(Reason.MOUNT_FAILED, "cannot mount its volume data.")),
+        Reason.MOUNT_FAILED,
+        ["Pod hello-1 cannot mount its volume data.", "describe pod hello-1"],
     ),
     (
         pod(waiting_reason="CreateContainerError"),
@@ -127,3 +139,8 @@ def test_what_the_kubelet_says_of_a_crash_is_not_repeated() -> None:
     said = 'failed to start "asv_not-a-real-key"'
     for reason in ("CrashLoopBackOff", "RunContainerError", "CreateContainerError", "ImagePullBackOff"):
         assert "asv_" not in found(pod(waiting_reason=reason, waiting_message=said, exit_code=1, restarts=1)).message
+
+
+def test_every_word_that_the_runtime_may_leave_has_a_sentence() -> None:
+    for ending in Ending:
+        assert len(found(pod(waiting_reason="CrashLoopBackOff", exit_code=2, restarts=1, ending=ending)).message) > 100
