@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := operator agent_runtime dev tests
 
-.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign mutants check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
@@ -36,6 +36,9 @@ test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) #
 
 campaign: $(READY) ## Every fault at every write and event of an AgentService's life; CASE='life: siv-2' for some of them
 	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.fault_campaign $(if $(CASE),'$(CASE)')
+
+mutants: $(READY) ## Break every promise on purpose and see its test fail; MUTANT='words' for some of them
+	@PYTHONPATH=.:operator $(BIN)/python -m tests.mutants $(if $(MUTANT),'$(MUTANT)')
 
 check: $(READY) ## Lint, types, imports, spelling, generated files fresh
 	$(BIN)/ruff check .
