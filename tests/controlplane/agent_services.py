@@ -147,6 +147,10 @@ class AgentServices:
 
         return wait_until(check, deadline=deadline, describe=lambda: self.describe(name))
 
+    def make_service_account(self, name: str) -> Object:
+        """A ServiceAccount that is not ours."""
+        return self._make("ServiceAccount", name)
+
     def _make(self, kind: str, name: str, **content: Any) -> Object:
         metadata = {"name": name, "namespace": self.namespace}
         return self.cluster.api.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, **content}, force=True)

@@ -37,6 +37,7 @@ def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
             service(namespace, "probe", "LoadBalancer"),
             agent_service(namespace, "probe", inheritedMetadata={"labels": {"example.com/team": "a"}}),
             reachable(namespace, "allowTo"),
+            agent_service(namespace, "probe", runtime={"serviceAccount": {"name": "cloud"}}),
         ):
             wait_until(partial(refusal, api, beyond), deadline=30, describe=lambda: "the policies are not in force yet")
         yield api
@@ -111,6 +112,57 @@ def test_who_may_create_the_children_may_choose_their_metadata(
     children = {"apiGroups": [""], "resources": ["services", "serviceaccounts"], "verbs": ["create"]}
     with applied(cluster, grant(namespace, "children", children)):
         assert refusal(author, agent_service(namespace, "hello", **spec)) is None
+
+
+CLOUD: dict[str, Any] = {"runtime": {"serviceAccount": {"name": "cloud"}}}
+ROLE: dict[str, Any] = {"runtime": {"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "admin"}}}}
+
+
+def test_sec_3_a_service_account_that_the_authors_pods_could_not_run_as_is_refused_with_a_sentence(
+    author: Any, namespace: str
+) -> None:
+    told = refusal(author, agent_service(namespace, **CLOUD))
+
+    assert told is not None
+    assert "spec.runtime.serviceAccount.name: cloud needs the right to create pods or Deployments" in told
+    assert f"in namespace {namespace}, which {AUTHOR} does not have; leave it out" in told
+
+
+def test_sec_3_an_annotation_that_the_author_could_not_give_a_service_account_is_refused_with_a_sentence(
+    cluster: Cluster, author: Any, namespace: str
+) -> None:
+    told = refusal(author, agent_service(namespace, **ROLE))
+
+    assert told is not None
+    assert "spec.runtime.serviceAccount.annotations: a change needs the right to create ServiceAccounts" in told
+    cluster.api.apply(agent_service(namespace, **ROLE))
+    assert refusal(author, agent_service(namespace, **ROLE, replicas=2)) is None
+    path = cluster.api.path("agentservice.dev/v1alpha1", "AgentService", namespace=namespace, name="hello")
+    with pytest.raises(ApiError, match="leave them as they are"):
+        author.patch(path, {"spec": {"runtime": None}}, dryRun="All")
+
+
+def test_sec_3_another_service_account_than_the_one_somebody_chose_is_refused(
+    cluster: Cluster, author: Any, namespace: str
+) -> None:
+    cluster.api.apply(agent_service(namespace, **CLOUD))
+
+    assert refusal(author, agent_service(namespace, **CLOUD, replicas=2)) is None
+    other = agent_service(namespace, runtime={"serviceAccount": {"name": "other"}})
+    assert "other needs the right" in str(refusal(author, other))
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [(CLOUD, ("", "pods")), (CLOUD, ("apps", "deployments")), (ROLE, ("", "serviceaccounts"))],
+    ids=["pods", "deployments", "serviceaccounts"],
+)
+def test_sec_3_who_could_do_it_without_us_may_choose_the_service_account(
+    cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any], kind: tuple[str, str]
+) -> None:
+    right = {"apiGroups": [kind[0]], "resources": [kind[1]], "verbs": ["create"]}
+    with applied(cluster, grant(namespace, kind[1], right)):
+        assert refusal(author, agent_service(namespace, **spec)) is None
 
 
 @pytest.mark.parametrize("field", ["allowFrom", "allowTo"])

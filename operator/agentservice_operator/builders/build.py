@@ -27,12 +27,13 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
     """
     config_map = build_config_map(service, context)
     children = [
-        build_service_account(service),
         build_api_keys_secret(service),
         config_map,
         build_deployment(service, context, config_map=config_map["metadata"]["name"]),
         build_service(service),
     ]
+    if account := build_service_account(service):
+        children.insert(0, account)
     if service.spec.autoscaling:
         children.append(build_horizontal_pod_autoscaler(service, service.spec.autoscaling))
     if budget := build_pod_disruption_budget(service):

@@ -82,7 +82,7 @@ def _pod_template(service: AgentService, context: BuildContext, config_map: str)
     return {
         "metadata": metadata,
         "spec": {
-            "serviceAccountName": service.metadata.name,
+            "serviceAccountName": runtime.service_account.name or service.metadata.name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             # No runAsUser: the image says its user, and OpenShift gives each namespace its own.

@@ -9,15 +9,17 @@ from agentservice_operator.api.v1alpha1.types import AgentService
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Keys in other objects of the same namespace, each with what it is for: ``the credentials of model main``.
+    """Other objects of the same namespace; keys in them each with what it is for: ``the credentials of model main``.
 
     Args:
         secrets: Purpose by (Secret name, key).
         config_maps: Purpose by (ConfigMap name, key).
+        service_account: Name of the ServiceAccount that the pods run as, where somebody else keeps it.
     """
 
     secrets: dict[tuple[str, str], str]
     config_maps: dict[tuple[str, str], str]
+    service_account: str | None
 
 
 class UnresolvedReference(LookupError):  # noqa: N818 - says what is wrong
@@ -44,7 +46,7 @@ def references(service: AgentService) -> References:
         if source and source.config_map_key_ref:
             key = (source.config_map_key_ref.name, source.config_map_key_ref.key)
             config_maps.setdefault(key, []).append(f"the environment variable {variable.name}")
-    return References(_sentences(secrets), _sentences(config_maps))
+    return References(_sentences(secrets), _sentences(config_maps), service.spec.runtime.service_account.name)
 
 
 def _sentences(purposes: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], str]:

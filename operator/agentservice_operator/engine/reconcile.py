@@ -28,6 +28,7 @@ from agentservice_operator.engine.kinds import (
     HORIZONTAL_POD_AUTOSCALER,
     KIND_BY_NAME,
     SECRET,
+    SERVICE_ACCOUNT,
     Kind,
     ServiceKey,
     Wave,
@@ -159,6 +160,9 @@ class Reconciler:
         problems = list(resolved.problems)
         # Without the values that it refers to, what was built is not what will be rolled out.
         revision = None if problems else next(revision_of(each) for each in desired if each["kind"] == DEPLOYMENT.kind)
+        if not self._rolled_out(service, revision):
+            # Pods of an earlier revision may run as it, and be made again until the last of them is replaced.
+            keep.add((SERVICE_ACCOUNT, service.name))
         policy = _replicas_policy(spec)
         for wave, intents in groupby(desired, key=lambda intent: CHILDREN[KIND_BY_NAME[intent["kind"]]]):
             if wave is Wave.WORKLOAD:
@@ -177,6 +181,15 @@ class Reconciler:
             config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
             await self._children.prune_config_maps(service, config_map, spec.spec.runtime.revision_history_limit)
         return _Applied(tuple(problems), revision, resolved)
+
+    def _rolled_out(self, service: Service, revision: str | None) -> bool:
+        deployment = self._facts(service, DEPLOYMENT)
+        return (
+            isinstance(deployment, DeploymentFacts)
+            and deployment.revision == revision
+            and deployment.observed_generation >= deployment.generation
+            and deployment.updated_replicas == deployment.replicas
+        )
 
     async def _apply_wave(
         self, service: Service, intents: Iterable[Object], memory: Memory, policy: ReplicasPolicy

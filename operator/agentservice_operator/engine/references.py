@@ -1,4 +1,4 @@
-"""What specs refer to by name: Secrets (only that they and their keys are there) and ConfigMaps (their values)."""
+"""What specs refer to by name: Secrets (they and their keys are there), ConfigMaps (their values), ServiceAccounts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
 from agentservice_operator.builders.references import references
-from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, ServiceKey
+from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, Kind, ServiceKey
 from agentservice_operator.engine.ports import Kubernetes, Object
 from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.problems import Problem
 
 FOUND_EVERY_SECONDS = 80.0
-"""Secrets are not watched: one that was there is looked up this often, so that a lost one shows within 120 s."""
+"""Those of others are not watched: what was there is looked up this often, so that a loss shows within 120 s."""
 MISSING_EVERY_SECONDS = 5.0
-"""A missing Secret is asked for this often, so that Ready follows its creation within seconds."""
+"""What is missing is asked for this often, so that Ready follows its creation within seconds."""
 BELIEVED_FOR = 0.25
 """Part of these times for which further reconciles do not ask: the next regular look may be a whole time after them."""
 
@@ -36,18 +36,20 @@ class Resolved:
     any: bool
     """Whether the spec refers to anything."""
     look_again_after: float | None
-    """Seconds until a Secret should be looked up again."""
+    """Seconds until something that is not watched should be looked up again."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Secret:
+class _Unwatched:
+    """A Secret or a ServiceAccount as it was when somebody looked."""
+
     looked_up: float
     exists: bool
     keys: frozenset[str] | None
-    """None where the API server does not tell."""
+    """Of a Secret's data; None where the API server does not tell."""
 
-    def has(self, key: str) -> bool:
-        return self.exists and (self.keys is None or key in self.keys)
+    def has(self, key: str | None) -> bool:
+        return self.exists and (key is None or self.keys is None or key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class References:
         self._kubernetes = kubernetes
         self._wake = wake
         self._clock = clock
-        self._secrets: dict[Name, _Secret] = {}
+        self._unwatched: dict[tuple[Kind, Name], _Unwatched] = {}
         self._config_maps: dict[Name, _ConfigMap] = {}
         self._events: Counter[Name] = Counter()
         """Events seen of ConfigMaps that are in use: one that comes during a read makes its answer doubtful."""
@@ -88,6 +90,8 @@ class References:
         namespace = service.metadata.namespace
         wanted = references(service)
         used = {(namespace, name) for name, _ in (*wanted.config_maps, *wanted.secrets)}
+        if wanted.service_account is not None:
+            used.add((namespace, wanted.service_account))
         self._note_use(ServiceKey(namespace, service.metadata.name), frozenset(used))
         problems: list[Problem] = []
         values: dict[tuple[str, str], str] = {}
@@ -99,14 +103,18 @@ class References:
             elif len(value) > MAX_PROMPT_CHARACTERS:
                 problems.append(_too_long(name, key, purpose))
             values[name, key] = value or ""
-        all_secrets = True
+        seen = len(problems)
         for (name, key), purpose in wanted.secrets.items():
-            secret = await self._secret((namespace, name), key)
+            secret = await self._look_up(SECRET, (namespace, name), key)
             if not secret.has(key):
-                all_secrets = False
                 problems.append(_missing("Secret", name, key if secret.exists else None, purpose))
-        again = (FOUND_EVERY_SECONDS if all_secrets else MISSING_EVERY_SECONDS) if wanted.secrets else None
-        return Resolved(values, tuple(problems), bool(wanted.secrets or wanted.config_maps), again)
+        if wanted.service_account is not None:
+            account = await self._look_up(SERVICE_ACCOUNT, (namespace, wanted.service_account))
+            if not account.exists:
+                problems.append(_missing("ServiceAccount", wanted.service_account, None, "the pods, which run as it"))
+        unwatched = bool(wanted.secrets or wanted.service_account)
+        again = FOUND_EVERY_SECONDS if len(problems) == seen else MISSING_EVERY_SECONDS
+        return Resolved(values, tuple(problems), unwatched or bool(wanted.config_maps), again if unwatched else None)
 
     def forget(self, key: ServiceKey) -> None:
         """The AgentService is gone."""
@@ -158,7 +166,8 @@ class References:
                 del self._users[name]
                 self._config_maps.pop(name, None)
                 self._events.pop(name, None)
-                self._secrets.pop(name, None)
+                for kind in (SECRET, SERVICE_ACCOUNT):
+                    self._unwatched.pop((kind, name), None)
         if names:
             self._uses[key] = names
         for name in names:
@@ -181,15 +190,15 @@ class References:
                 self._changed(name)
         return known.values
 
-    async def _secret(self, name: Name, key: str) -> _Secret:
-        known = self._secrets.get(name)
+    async def _look_up(self, kind: Kind, name: Name, key: str | None = None) -> _Unwatched:
+        known = self._unwatched.get((kind, name))
         if known is not None:
             age = self._clock() - known.looked_up
             if age < (FOUND_EVERY_SECONDS if known.has(key) else MISSING_EVERY_SECONDS) * BELIEVED_FOR:
                 return known
-        item = await self._kubernetes.get_metadata(SECRET, *name)
-        found = _Secret(self._clock(), item is not None, _data_keys(item) if item else None)
-        self._secrets[name] = found
+        item = await self._kubernetes.get_metadata(kind, *name)
+        found = _Unwatched(self._clock(), item is not None, _data_keys(item) if item else None)
+        self._unwatched[kind, name] = found
         return found
 
 

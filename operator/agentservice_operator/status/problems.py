@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ _IMAGE_PULL = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
 _CRASH = frozenset({"CrashLoopBackOff", "RunContainerError", "CreateContainerError", "StartError"})
+_NO_SERVICE_ACCOUNT = re.compile(r'error looking up service account .*: serviceaccount "(?P<name>[^"]+)" not found')
+"""Source of the sentence: the admission plugin ServiceAccount of Kubernetes."""
 _EXIT_HINTS = {
     2: "its configuration was refused",
     137: "it was killed; if the reason is OOMKilled, raise spec.runtime.resources.limits.memory",
@@ -69,6 +72,12 @@ def _no_pod(failure: str) -> Problem:
             Reason.QUOTA_EXCEEDED,
             f"The namespace's quota leaves no room for a pod: {failure}."
             " Raise the quota or lower spec.runtime.resources.",
+        )
+    if nobody := _NO_SERVICE_ACCOUNT.search(failure):
+        return Problem(
+            Reason.REFERENCE_NOT_FOUND,
+            f"ServiceAccount {nobody['name']} does not exist; it is needed for the pods, which run as it."
+            " Create it in the same namespace.",
         )
     return Problem(
         Reason.CHILD_REJECTED,

@@ -103,6 +103,16 @@ RULES = (
         "spec.runtime.rollout",
         "maxSurge and maxUnavailable must not both be 0",
     ),
+    Refusal(
+        {"spec.runtime.serviceAccount": {"name": "cloud", "annotations": {"example.com/role": "a"}}},
+        "spec.runtime.serviceAccount.annotations",
+        "annotations are for the AgentService's own ServiceAccount",
+    ),
+    Refusal(
+        {"spec.runtime.serviceAccount": {"name": "hello"}},
+        "spec.runtime.serviceAccount.name",
+        "serviceAccount.name must not be that of the AgentService",
+    ),
     Refusal({"spec.runtime.env": [{"name": "A"}]}, "spec.runtime.env[0]", "set either value or valueFrom"),
     Refusal(
         {"spec.runtime.env": [{"name": "A", "value": "b", "valueFrom": KEY}]},
@@ -183,6 +193,7 @@ RULES = (
         for where in (
             "runtime.podLabels",
             "runtime.podAnnotations",
+            "runtime.serviceAccount.annotations",
             "inheritedMetadata.labels",
             "inheritedMetadata.annotations",
             "exposure.service.annotations",

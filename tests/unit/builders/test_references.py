@@ -55,3 +55,11 @@ def test_a_build_without_the_content_of_a_prompt_names_agent_config_map_and_key(
 
     with pytest.raises(UnresolvedReference, match="agent clerk: systemPromptFrom: ConfigMap prompts with key clerk"):
         build(service, BuildContext("agentservice-runtime:test"))
+
+
+def test_a_service_account_of_somebody_else_is_a_reference_and_no_child() -> None:
+    service = agent_service(runtime={"serviceAccount": {"name": "cloud"}})
+
+    assert references(service).service_account == "cloud"
+    assert references(agent_service()).service_account is None
+    assert "ServiceAccount" not in {item["kind"] for item in build(service, BuildContext("agentservice-runtime:test"))}

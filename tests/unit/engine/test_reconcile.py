@@ -9,7 +9,7 @@ import pytest
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
-from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, SECRET, SERVICE, Kind
+from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, SECRET, SERVICE, SERVICE_ACCOUNT, Kind
 from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, KubernetesError, Object
 from agentservice_operator.engine.reconcile import Reconciler
@@ -219,3 +219,18 @@ async def test_a_status_that_could_not_be_written_is_not_told(bench: Bench) -> N
     await bench.reconcile(HELLO)
 
     assert bench.recorded.told() == [("Normal", "RolloutStarted")]
+
+
+async def test_its_own_service_account_goes_when_the_last_pod_that_runs_as_it_is_replaced(bench: Bench) -> None:
+    """Until then an old ReplicaSet may have to make a pod again, which it cannot without its ServiceAccount."""
+    await ready(bench)
+    bench.kubernetes.hold(SERVICE_ACCOUNT, {"metadata": {"namespace": NAMESPACE, "name": "cloud"}})
+    other = {"runtime": {"serviceAccount": {"name": "cloud"}}}
+    bench.see(agent_service(9000, spec=other, status=bench.status, generation=2))
+
+    await bench.reconcile(HELLO)
+    assert ("ServiceAccount", NAMESPACE, "hello") in bench.kubernetes.objects
+
+    bench.serve()
+    await bench.reconcile(HELLO)
+    assert ("ServiceAccount", NAMESPACE, "hello") not in bench.kubernetes.objects

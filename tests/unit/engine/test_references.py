@@ -9,7 +9,7 @@ import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.parse import parse
 from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
-from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, ServiceKey
+from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, Object
 from agentservice_operator.engine.references import References
 from hypothesis import given
@@ -341,3 +341,30 @@ async def test_an_api_server_that_does_not_answer_is_no_missing_secret(library: 
 
 def remembered(references: References) -> int:
     return sum(len(part) for part in vars(references).values() if isinstance(part, dict))
+
+
+async def test_a_missing_service_account_is_named_and_asked_for_until_it_is_there(library: Library) -> None:
+    service = parse(agent_service(spec={"runtime": {"serviceAccount": {"name": "cloud"}}}))
+
+    resolved = await library.references.resolve(service)
+
+    (problem,) = resolved.problems
+    assert problem.reason is Reason.REFERENCE_NOT_FOUND
+    assert "ServiceAccount cloud does not exist" in problem.message
+    assert resolved.look_again_after is not None
+    library.kubernetes.hold(SERVICE_ACCOUNT, {"metadata": {"namespace": NAMESPACE, "name": "cloud"}})
+    library.clock.now += resolved.look_again_after
+    resolved = await library.references.resolve(service)
+    assert (resolved.problems, resolved.any) == ((), True)
+    assert resolved.look_again_after is not None
+    assert resolved.look_again_after * LATE_BY <= LATEST_BY_SECONDS
+
+
+async def test_a_secret_and_a_service_account_of_one_name_are_two_things(library: Library) -> None:
+    library.kubernetes.hold(SECRET, secret(HELD))
+    spec = with_secret().spec.model_dump(by_alias=True, exclude_unset=True)
+    service = parse(agent_service(spec={**spec, "runtime": {"serviceAccount": {"name": "anthropic"}}}))
+
+    (problem,) = (await library.references.resolve(service)).problems
+
+    assert "ServiceAccount anthropic does not exist" in problem.message

@@ -119,6 +119,19 @@ def test_pods_that_the_api_server_refuses_are_named() -> None:
     assert 'violates PodSecurity "restricted:latest"' in problem.message
 
 
+def test_a_service_account_that_is_gone_is_named() -> None:
+    failure = (
+        'pods "hello-5f9c-" is forbidden: error looking up service account team-a/cloud:'
+        ' serviceaccount "cloud" not found'
+    )
+
+    problem = found([], deployment(1, 0, replica_failure=failure))
+
+    assert problem.reason is Reason.REFERENCE_NOT_FOUND
+    assert "ServiceAccount cloud does not exist" in problem.message
+    assert not problem.terminal
+
+
 def test_the_pods_of_the_newest_revision_come_first() -> None:
     old = pod("a-old", revision=OLD, waiting_reason="ImagePullBackOff")
     new = pod("b-new", unschedulable=UNSCHEDULABLE)

@@ -37,6 +37,8 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.runtime.affinity": (f"{_POD}.affinity", _REVISION),
     "spec.runtime.topologySpreadConstraints": (f"{_POD}.topologySpreadConstraints", _REVISION),
     "spec.runtime.priorityClassName": (f"{_POD}.priorityClassName", _REVISION),
+    "spec.runtime.serviceAccount.name": ("ServiceAccount", f"{_POD}.serviceAccountName", _REVISION),
+    "spec.runtime.serviceAccount.annotations": ("ServiceAccount metadata.annotations",),
     "spec.runtime.podLabels": ("Deployment spec.template.metadata.labels", _REVISION),
     "spec.runtime.podAnnotations": ("Deployment spec.template.metadata.annotations",),
     "spec.runtime.maxConcurrentRequests": _CONFIGURATION,

@@ -75,7 +75,7 @@ def _first(errors: list[ErrorDetails]) -> ErrorDetails:
 def _sentence(error: ErrorDetails, raw: Any) -> str:
     path = _path(error["loc"], raw)
     if error["type"] == RULE_BROKEN:
-        where = path + error["ctx"]["field_path"]
+        where = (path + error["ctx"]["field_path"]).removeprefix(".")
         return f"{where}: {error['ctx']['message']}." if where else f"{error['ctx']['message']}."
     match error["type"]:
         case "missing":

@@ -348,4 +348,10 @@ class AgentService(ApiModel):
             "metadata.name must not end in -worker: such names belong to the workers of other AgentServices",
             lambda service: not service.metadata.name.endswith("-worker"),
         ),
+        Cel(
+            "self.spec.?runtime.?serviceAccount.?name.orValue('') != self.metadata.name",
+            "serviceAccount.name must not be that of the AgentService, which its own ServiceAccount has: leave it out",
+            lambda service: service.spec.runtime.service_account.name != service.metadata.name,
+            ".spec.runtime.serviceAccount.name",
+        ),
     )

@@ -253,6 +253,25 @@ class Rollout(ApiModel):
     )
 
 
+class ServiceAccount(ApiModel):
+    """Who the pods are. Whoever it is, they get no token of the API server."""
+
+    name: DnsSubdomain | None = None
+    """A ServiceAccount that somebody else keeps. Absent: one of the AgentService's own, of its name."""
+    annotations: Annotations = {}
+    """Further annotations of its own one, such as the role in a cloud."""
+
+    rules: ClassVar = (
+        Cel(
+            "!has(self.name) || !has(self.annotations) || size(self.annotations) == 0",
+            "annotations are for the AgentService's own ServiceAccount: remove them, or remove name",
+            lambda account: account.name is None or not account.annotations,
+            ".annotations",
+            "FieldValueForbidden",
+        ),
+    )
+
+
 class Runtime(ApiModel):
     """The serving pods."""
 
@@ -284,6 +303,8 @@ class Runtime(ApiModel):
     """How the pods are spread. Absent: as the scheduler does by default, softly over nodes and zones."""
     priority_class_name: DnsSubdomain | None = None
     """PriorityClass of the pods. Absent: the installation's."""
+    service_account: ServiceAccount = ServiceAccount()
+    """Who the pods are."""
     pod_labels: Labels = {}
     """Further labels of the pods."""
     pod_annotations: Annotations = {}
