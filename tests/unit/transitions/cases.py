@@ -35,6 +35,9 @@ class Sort(StrEnum):
 NEEDED = (Sort.CHANGE, Sort.DELETE, Sort.BOUND, Sort.REFUSED)
 """Of every leaf."""
 
+MOST_CHANGES = 5
+"""Of one leaf: one more of the same kind finds nothing."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -75,7 +78,8 @@ def cases(leaf: Leaf) -> tuple[Case, ...]:
     found: dict[tuple[Sort, str], Case] = {}
     for case in _everywhere(leaf):
         found.setdefault((case.sort, repr(case.value)), case)
-    return tuple(found.values())
+    changes = [case for case in found.values() if case.sort is Sort.CHANGE][:MOST_CHANGES]
+    return (*changes, *(case for case in found.values() if case.sort is not Sort.CHANGE))
 
 
 def all_cases(*sorts: Sort) -> list[Case]:
