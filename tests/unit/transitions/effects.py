@@ -53,6 +53,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.autoscaling.maxReplicas": ("HorizontalPodAutoscaler", "PodDisruptionBudget"),
     "spec.disruption": ("PodDisruptionBudget spec.maxUnavailable",),
     "spec.state.backend": (),
+    "spec.state.retentionDays": _CONFIGURATION,
     "spec.access.apiKeys.source": (),
     "spec.exposure.service": ("Service spec",),
     "spec.exposure.service.annotations": ("Service metadata.annotations",),
