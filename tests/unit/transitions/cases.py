@@ -35,6 +35,14 @@ class Sort(StrEnum):
 NEEDED = (Sort.CHANGE, Sort.DELETE, Sort.BOUND, Sort.REFUSED)
 """Of every leaf."""
 
+WITHOUT = {
+    ("spec.state.backend", Sort.CHANGE): "it has one value",
+    ("spec.access.apiKeys.source", Sort.CHANGE): "it has one value",
+    ("spec.defaultModel", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
+    ("spec.agents[].model", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
+    ("spec.defaultAgent", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
+}
+"""What cannot be done to a leaf, and why."""
 MOST_CHANGES = 5
 """Of one leaf: one more of the same kind finds nothing."""
 
@@ -85,6 +93,17 @@ def cases(leaf: Leaf) -> tuple[Case, ...]:
 def all_cases(*sorts: Sort) -> list[Case]:
     """The cases of some sorts for all leaves."""
     return [case for leaf in leaves() for case in cases(leaf) if case.sort in sorts]
+
+
+def coverage() -> tuple[int, int]:
+    """How many leaves have cases of every sort that they can have, and how many there are."""
+    return sum(not missing(leaf) for leaf in leaves()), len(leaves())
+
+
+def missing(leaf: Leaf) -> list[Sort]:
+    """The sorts of cases that a leaf should have and has not."""
+    there = {case.sort for case in cases(leaf)}
+    return [sort for sort in NEEDED if sort not in there and (str(leaf), sort) not in WITHOUT]
 
 
 def is_valid(spec: Spec) -> bool:

@@ -57,7 +57,7 @@ BY_HAND = {
     "spec.runtime.resources.limits.*": ByHand(others=("0.5Gi", 10**9, "1e9"), refused=("1 core", -1)),
     "spec.runtime.tolerations[].key": ByHand(others=("gpu",), bounds=("a", _LONGEST_KEY), rejected=_NO_KEYS),
     "spec.runtime.topologySpreadConstraints[].topologyKey": ByHand(
-        others=("topology.kubernetes.io/region",), bounds=("a", _LONGEST_KEY), rejected=_NO_KEYS
+        others=("topology.kubernetes.io/region",), bounds=("a", _LONGEST_KEY)
     ),
     "spec.runtime.topologySpreadConstraints[].labelSelector.matchExpressions[].key": ByHand(
         others=("tier",), bounds=("a", _LONGEST_KEY), rejected=_NO_KEYS
