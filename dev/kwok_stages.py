@@ -11,7 +11,8 @@ A pod asks by annotations, which a test puts on the pod template or on a live po
     pods.example.com/last-reason        why it ended ("Error"; "OOMKilled")
     pods.example.com/ready-after        how long it runs before it is Ready, as in "3s"
 
-Taking the annotation off, or changing it, mends or changes the pod.
+Taking the annotation off, or changing it, mends or changes the pod. Without one, an image from missing.invalid is not
+to be had: ImagePullBackOff.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import Any
 
 PREFIX = "pods.example.com"
 
-_WANTED = f'(.metadata.annotations["{PREFIX}/pod"] // "Ready")'
+_WANTED = (
+    f'(.metadata.annotations["{PREFIX}/pod"]'
+    ' // (if .spec.containers[0].image | startswith("missing.invalid/") then "ImagePullBackOff" else "Ready" end))'
+)
 _READY_AFTER = f'.metadata.annotations["{PREFIX}/ready-after"]'
 _SHOWN = (
     '(if any(.status.conditions[]?; .type == "Ready" and .status == "True") then "Ready"'
@@ -70,7 +74,7 @@ containerStatuses:
 {{ end }}
 """
 _WAITING = """
-{{ $wanted := index .metadata.annotations "PREFIX/pod" }}
+{{ $wanted := or ( index .metadata.annotations "PREFIX/pod" ) "ImagePullBackOff" }}
 {{ $crashed := eq $wanted "CrashLoopBackOff" }}
 {{ $message := or ( index .metadata.annotations "PREFIX/message" ) "" }}
 {{ $exitCode := or ( index .metadata.annotations "PREFIX/exit-code" ) "1" }}

@@ -18,6 +18,7 @@ from kubernetes.aio.client import ApiClient
 from kubernetes.aio.config import ConfigException
 from pydantic import ValidationError
 
+from agentservice_operator.api.v1alpha1.conditions import UPGRADE_REASONS
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.labels import MANAGED_SELECTOR
 from agentservice_operator.engine.cache import Caches
@@ -31,6 +32,7 @@ from agentservice_operator.engine.queue import Priority, WorkQueue
 from agentservice_operator.engine.reconcile import Reconciler
 from agentservice_operator.engine.references import References
 from agentservice_operator.engine.report import Reporter
+from agentservice_operator.engine.upgrades import Limit, Upgrades
 from agentservice_operator.kopf_app import Handlers, serve
 from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.discovery import available
@@ -43,6 +45,7 @@ from agentservice_operator.metrics import Metrics
 from agentservice_operator.pod_client import PodClient
 from agentservice_operator.settings import Settings
 from agentservice_operator.status.compute import reason_of
+from agentservice_operator.status.upgrades import pending_reason
 from agentservice_operator.telemetry import Health, TelemetryServer
 
 log = structlog.get_logger(__name__)
@@ -105,6 +108,7 @@ class Operator:
             reporter=Reporter(client, self._caches),
             recorder=self._recorder,
             reports=self._inquiry.latest,
+            upgrades=Upgrades(self._caches, Limit(settings.max_concurrent_upgrades), self._wake),
             defaults=BuildContext(
                 runtime_image=settings.runtime_image,
                 operator_namespace=settings.namespace,
@@ -184,6 +188,8 @@ class Operator:
     async def _count(self) -> None:
         while True:
             self._metrics.count_services(Counter(reason_of(service.status) for service in self._caches.services))
+            pending = Counter(pending_reason(service.status) for service in self._caches.services)
+            self._metrics.count_upgrades({str(reason): pending[reason] for reason in UPGRADE_REASONS})
             await asyncio.sleep(GAUGES_EVERY_SECONDS)
 
     def _wake(self, key: ServiceKey, priority: Priority) -> None:

@@ -143,6 +143,12 @@ class Metrics:
             registry=self.registry,
         )
         self._reasons: set[str] = set()
+        self._upgrades = Gauge(
+            "agentservice_operator_upgrades_pending",
+            "AgentServices that a changed default or release will roll out, by where they stand.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._reflector_age = Gauge(
             "agentservice_operator_reflector_age_seconds",
             "Time since a watch was last heard of.",
@@ -181,6 +187,11 @@ class Metrics:
         for reason, count in by_reason.items():
             self._services.labels(reason).set(count)
         self._reasons = set(by_reason)
+
+    def count_upgrades(self, by_reason: Mapping[str, int]) -> None:
+        """Set the number of AgentServices per reason of a pending upgrade; always of the same reasons."""
+        for reason, count in by_reason.items():
+            self._upgrades.labels(reason).set(count)
 
     def watch_reflector(self, kind: str, age: Callable[[], float]) -> None:
         """Report the age of a reflector's last sign of life."""

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
         AgentDefaults()
     )
     """The content of a YAML file: what the installation decides for all agents whose specs say nothing."""
+    max_concurrent_upgrades: Annotated[str, Field(pattern="^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$")] = "10%"
+    """How many AgentServices a changed default or release may roll out at a time: a number, or a share of all."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_name: Annotated[str, Field(min_length=1)] = "agentservice-operator"
     workers: Annotated[int, Field(ge=1, le=256)] = 16

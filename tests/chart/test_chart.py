@@ -83,6 +83,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
         "watchNamespaces": ["team-b", "team-a"],
         "logLevel": "debug",
         "runtime": {"image": {"digest": DIGEST}},
+        "maxConcurrentUpgrades": 3,
     }
     monkeypatch.setattr("agentservice_operator.settings.read_defaults", lambda _: AgentDefaults())
     for name, value in environment(render(values)).items():
@@ -91,6 +92,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
     settings = Settings()
 
     assert settings.runtime_image == f"ghcr.io/agentservice/runtime@{DIGEST}"
+    assert settings.max_concurrent_upgrades == "3"
     assert settings.watch_namespaces == ("team-a", "team-b")
     assert settings.log_level == "debug"
     assert settings.lease_name == "agents-agentservice-operator"
@@ -212,6 +214,8 @@ def test_common_labels_are_on_every_object_and_further_objects_are_templates(ren
         ({"image": {"registry": "example.com"}}, "registry"),
         ({"image": {"digest": "latest"}}, "digest"),
         ({"logLevel": "verbose"}, "logLevel"),
+        ({"maxConcurrentUpgrades": 0}, "maxConcurrentUpgrades"),
+        ({"maxConcurrentUpgrades": "0%"}, "maxConcurrentUpgrades"),
         ({"watchNamespaces": "team-a"}, "watchNamespaces"),
         ({"networkPolicy": {"apiServerPorts": [0]}}, "apiServerPorts"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name"),

@@ -49,6 +49,7 @@ class OperatorProcess:
         watched: the namespaces that it watches; none: all of the cluster.
         folder: for its log.
         name: what tells it from another replica.
+        settings: further variables, such as AGENTSERVICE_RUNTIME_IMAGE, over those of every test.
     """
 
     cluster: Cluster
@@ -57,6 +58,7 @@ class OperatorProcess:
     watched: tuple[str, ...]
     folder: Path
     name: str = "operator"
+    settings: dict[str, str] = field(default_factory=dict)
     _process: _Process | None = None
     _seen: int = field(init=False)
 
@@ -114,7 +116,8 @@ class OperatorProcess:
                 "AGENTSERVICE_TELEMETRY_HOST": "127.0.0.1",
                 "AGENTSERVICE_TELEMETRY_PORT": str(port),
                 "AGENTSERVICE_WATCH_NAMESPACES": ",".join(self.watched),
-            },
+            }
+            | self.settings,
         )
         self._process = _Process(child, port)
 
@@ -122,9 +125,9 @@ class OperatorProcess:
         """The same process, seen from one of its namespaces from now on."""
         return replace(self, namespace=namespace)
 
-    def replica(self, name: str) -> OperatorProcess:
-        """Another one, not started, beside this one: same ServiceAccount, same Lease."""
-        return replace(self, name=name, _process=None)
+    def replica(self, name: str, **settings: str) -> OperatorProcess:
+        """Another one, not started, beside this one: same ServiceAccount, same Lease, perhaps other settings."""
+        return replace(self, name=name, settings={**self.settings, **settings}, _process=None)
 
     def stop(self) -> int:
         """Ask it to end, as a kubelet does, and return its exit code."""

@@ -14,7 +14,7 @@ from agentservice_operator.settings import DEFAULT_RUNTIME_IMAGE, Settings, read
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
-        *("RUNTIME_IMAGE", "WATCH_NAMESPACES", "DEFAULTS_FILE", "LOG_LEVEL"),
+        *("RUNTIME_IMAGE", "WATCH_NAMESPACES", "DEFAULTS_FILE", "MAX_CONCURRENT_UPGRADES", "LOG_LEVEL"),
         *("WORKERS", "TELEMETRY_PORT", "NAMESPACE"),
     ):
         monkeypatch.delenv(f"AGENTSERVICE_{name}", raising=False)
@@ -105,6 +105,8 @@ def test_the_pod_tells_who_and_where_it_is(monkeypatch: pytest.MonkeyPatch) -> N
         ("AGENTSERVICE_TELEMETRY_PORT", "70000"),
         ("AGENTSERVICE_DEFAULTS_FILE", "/nonexistent"),
         ("AGENTSERVICE_RUNTIME_IMAGE", ""),
+        ("AGENTSERVICE_MAX_CONCURRENT_UPGRADES", "0"),
+        ("AGENTSERVICE_MAX_CONCURRENT_UPGRADES", "101%"),
         ("AGENTSERVICE_WATCH_NAMESPACES", "team-a,Team B"),
         ("POD_NAMESPACE", "not a name"),
     ],

@@ -37,11 +37,13 @@ from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Recorder, Rejected
 from agentservice_operator.engine.references import References, Resolved
 from agentservice_operator.engine.report import Reporter
+from agentservice_operator.engine.upgrades import Upgrades
 from agentservice_operator.status.compute import Paused, Situation, compute, is_ready
 from agentservice_operator.status.events import changes
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
 from agentservice_operator.status.problems import Problem
 from agentservice_operator.status.runtime_report import RuntimeReport
+from agentservice_operator.status.upgrades import Inputs, Waiting, is_upgrade
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +53,9 @@ _LOOK_AGAIN = {Reason.WAITING_FOR_DELETION: 2.0, Reason.NAME_CONFLICT: 15.0}
 """Seconds. No watch shows the end of what stands in the way: an old key Secret, an object that is not ours."""
 _KIND_ENDS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 """What an apply meets while a CustomResourceDefinition is deleted, until its reflector says that the kind is gone."""
-_NEEDS_REFERENCES = frozenset({CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER})
-"""While references are unresolved these stay as they are: a running Deployment is never changed to a broken one."""
+_OF_THE_PODS = frozenset({CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER})
+"""While references are unresolved these stay as they are, for a running Deployment is never changed to a broken one; so
+they do while an upgrade waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class _Applied:
     problems: tuple[Problem, ...]
     revision: str | None
     resolved: Resolved | None
+    waiting: Waiting | None = None
     failure: KubernetesError | None = None
 
 
@@ -86,6 +90,7 @@ class Reconciler:
         reporter: Reporter,
         recorder: Recorder,
         reports: Callable[[ServiceKey], RuntimeReport | None],
+        upgrades: Upgrades,
         defaults: BuildContext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,6 +101,7 @@ class Reconciler:
         self._reporter = reporter
         self._recorder = recorder
         self._reports = reports
+        self._upgrades = upgrades
         self._defaults = defaults
         self._clock = clock
         self._memories: dict[ServiceKey, Memory] = {}
@@ -114,6 +120,7 @@ class Reconciler:
         if service.deleting:
             return Result()
         memory = self._memory(service)
+        held_a_turn = self._upgrades.holds(service)
         try:
             spec = parse(service.raw)
         except InvalidSpec as error:
@@ -128,6 +135,10 @@ class Reconciler:
             )
             return Result()
         result = await self._report(service, spec, applied, memory, paused=paused)
+        if applied.failure is None or isinstance(applied.failure, Conflict | Forbidden):
+            self._upgrades.known(key)
+        if held_a_turn and not self._upgrades.holds(self._caches.services.get(*key) or service):
+            self._upgrades.wake_next()
         if applied.failure is not None:
             raise applied.failure
         return result
@@ -137,6 +148,7 @@ class Reconciler:
         self._references.forget(key)
         self._pod_events.forget(key)
         self._reporter.forget(key)
+        self._upgrades.forget(key)
 
     def _memory(self, service: Service) -> Memory:
         memory = self._memories.get(service.service)
@@ -163,24 +175,36 @@ class Reconciler:
         if not self._rolled_out(service, revision):
             # Pods of an earlier revision may run as it, and be made again until the last of them is replaced.
             keep.add((SERVICE_ACCOUNT, service.name))
+        waiting = self._wait_for_turn(service, resolved, revision)
         policy = _replicas_policy(spec)
         for wave, intents in groupby(desired, key=lambda intent: CHILDREN[KIND_BY_NAME[intent["kind"]]]):
-            if wave is Wave.WORKLOAD:
-                await self._children.prune(service, keep)
-            ready = [
-                intent for intent in intents if not problems or KIND_BY_NAME[intent["kind"]] not in _NEEDS_REFERENCES
-            ]
+            if wave is Wave.WORKLOAD and waiting is None:
+                await self._children.prune(service, keep)  # but nothing that pods which are not upgraded yet may need
+            held = _OF_THE_PODS if problems or waiting else frozenset()
+            ready = [intent for intent in intents if KIND_BY_NAME[intent["kind"]] not in held]
             problem, failure = await self._apply_wave(service, ready, memory, policy)
             if problem is not None:
                 problems.insert(0, problem)
             elif failure is not None and failure.status not in _KIND_ENDS and self._matters(service, ready):
                 problems.append(_unfinished(failure))
             if failure is not None or problem is not None:
-                return _Applied(tuple(problems), revision, resolved, failure)
-        if not problems:
+                return _Applied(tuple(problems), revision, resolved, waiting, failure)
+        if not problems and waiting is None:
             config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
             await self._children.prune_config_maps(service, config_map, spec.spec.runtime.revision_history_limit)
-        return _Applied(tuple(problems), revision, resolved)
+        return _Applied(tuple(problems), revision, resolved, waiting)
+
+    def _wait_for_turn(self, service: Service, resolved: Resolved, revision: str | None) -> Waiting | None:
+        """Ask for a turn where the way to a revision is an upgrade of ours; set where there is none yet."""
+        deployment = self._facts(service, DEPLOYMENT)
+        if revision is None or not isinstance(deployment, DeploymentFacts):
+            return None
+        inputs = Inputs(service.generation, resolved.digest)
+        if not is_upgrade(service.status, inputs, live=deployment.revision, desired=revision):
+            return None
+        if self._upgrades.take(service):
+            return None
+        return Waiting(deployment.revision, revision, self._upgrades.limit.text)
 
     def _rolled_out(self, service: Service, revision: str | None) -> bool:
         deployment = self._facts(service, DEPLOYMENT)
@@ -255,7 +279,9 @@ class Reconciler:
                 generation=service.generation,
                 spec=spec.spec if spec else None,
                 previous=current.status,
-                revision=applied.revision,
+                revision=applied.waiting.live if applied.waiting else applied.revision,
+                references=applied.resolved.digest if applied.resolved else None,
+                waiting=applied.waiting,
                 problems=applied.problems,
                 has_references=applied.resolved is not None and applied.resolved.any,
                 deployment=deployment if isinstance(deployment, DeploymentFacts) else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
+from agentservice_operator.builders.hashing import short_hash
 from agentservice_operator.builders.references import references
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, Kind, ServiceKey
 from agentservice_operator.engine.ports import Kubernetes, Object
@@ -37,6 +38,11 @@ class Resolved:
     """Whether the spec refers to anything."""
     look_again_after: float | None
     """Seconds until something that is not watched should be looked up again."""
+
+    @property
+    def digest(self) -> str | None:
+        """Identifies the values, None where there are none."""
+        return short_hash(sorted([*key, value] for key, value in self.values.items())) if self.values else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, PAUSE
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
 from agentservice_operator.status.problems import Problem, pod_problem
 from agentservice_operator.status.runtime_report import RuntimeReport, findings
+from agentservice_operator.status.upgrades import Inputs, Waiting, applied_inputs, pending
 
 Status = dict[str, Any]
 
@@ -52,7 +53,11 @@ class Situation:
     previous: Mapping[str, Any]
     """The status before this reconcile."""
     revision: str | None
-    """Revision of the desired pod template, None where it could not be built."""
+    """Revision that the pods should be of now, None where it could not be built."""
+    references: str | None
+    """Identifies the ConfigMap values that the spec refers to, None where it refers to none."""
+    waiting: Waiting | None
+    """An upgrade to another revision that has no turn yet."""
     problems: Sequence[Problem]
     """What stood in the way of this reconcile, the worst first."""
     has_references: bool
@@ -107,7 +112,7 @@ def compute(situation: Situation) -> Verdict:
     if not ready.status and not situation.paused:
         kind = ConditionType.STALLED if stalled else ConditionType.RECONCILING
         wanted.append(_Wanted(kind, true=True, reason=ready.reason, message=ready.message))
-    wanted += _side_conditions(situation)
+    wanted += _side_conditions(situation, ready=ready.status)
     # -1 says in a status that no generation was applied yet; a condition has no word for it below 0.
     about = max(0, generation)
     conditions = [_condition(each, previous.get(each.type), about, situation.now) for each in wanted]
@@ -146,7 +151,9 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
         status["currentRevision"] = current
     if update:
         status["updateRevision"] = update
-    return status
+    inputs = Inputs(situation.generation, situation.references)
+    live = deployment.revision if deployment else None
+    return status | applied_inputs(situation.previous, inputs, live=live, desired=situation.revision)
 
 
 def _ready(situation: Situation) -> _Ready:
@@ -279,8 +286,14 @@ def _stalled(situation: Situation, ready: _Ready, trouble: Trouble | None) -> tu
     return (True, None) if left <= 0 else (False, left)
 
 
-def _side_conditions(situation: Situation) -> list[_Wanted]:
-    found = [_references(situation), _scaling(situation.autoscaler), _sharing(situation), _pause(situation.paused)]
+def _side_conditions(situation: Situation, *, ready: bool) -> list[_Wanted]:
+    found = [
+        _references(situation),
+        _scaling(situation.autoscaler),
+        _sharing(situation),
+        _pause(situation.paused),
+        _upgrade(situation, ready=ready),
+    ]
     return [wanted for wanted in found if wanted is not None] + _reported(situation)
 
 
@@ -333,6 +346,12 @@ def _reported(situation: Situation) -> list[_Wanted]:
         for entry in known
         if entry.get("observedGeneration") == situation.generation
     ]
+
+
+def _upgrade(situation: Situation, *, ready: bool) -> _Wanted | None:
+    inputs = Inputs(situation.generation, situation.references)
+    said = pending(situation.previous, inputs, desired=situation.revision, ready=ready, waiting=situation.waiting)
+    return said and _Wanted(ConditionType.UPGRADE_PENDING, true=True, reason=said.reason, message=said.message)
 
 
 def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | None) -> int:

@@ -15,6 +15,7 @@ from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, Kuberne
 from agentservice_operator.engine.reconcile import Reconciler
 from agentservice_operator.engine.references import References
 from agentservice_operator.engine.report import Reporter
+from agentservice_operator.engine.upgrades import Limit, Upgrades
 from agentservice_operator.metrics import Metrics
 
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
@@ -60,6 +61,7 @@ class Bench:
             reporter=Reporter(self.kubernetes, self.caches),
             recorder=self.recorded,
             reports=lambda _: None,
+            upgrades=Upgrades(self.caches, Limit("1"), Woken()),
             defaults=BuildContext("runtime:1"),
         )
         self.see(agent_service())

@@ -75,6 +75,8 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         spec=spec(),
         previous={"observedGeneration": -1},
         revision=NEW,
+        references=None,
+        waiting=None,
         problems=(),
         has_references=False,
         deployment=facts,

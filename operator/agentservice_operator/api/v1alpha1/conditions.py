@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     PAUSED = "Paused"
     PROVIDER_HEALTHY = "ProviderHealthy"
     MODEL_RETIRING = "ModelRetiring"
+    UPGRADE_PENDING = "UpgradePending"
 
 
 class Reason(StrEnum):
@@ -59,3 +60,11 @@ class Reason(StrEnum):
     PROVIDER_OVERLOADED = "ProviderOverloaded"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
     MODEL_RETIRES = "ModelRetires"
+    # UpgradePending
+    WAITING_FOR_TURN = "WaitingForTurn"
+    UPGRADING = "Upgrading"
+    UPGRADING_WHILE_NOT_READY = "UpgradingWhileNotReady"
+
+
+UPGRADE_REASONS = (Reason.WAITING_FOR_TURN, Reason.UPGRADING, Reason.UPGRADING_WHILE_NOT_READY)
+"""Reasons of UpgradePending."""

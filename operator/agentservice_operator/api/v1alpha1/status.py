@@ -57,6 +57,10 @@ class AgentServiceStatus(ApiModel):
     """Revision that serves."""
     update_revision: Annotated[str | None, Field(max_length=63)] = None
     """Revision that is being rolled out, or serves when the rollout is over."""
+    applied_generation: Annotated[int | None, Field(ge=0)] = None
+    """Generation of the spec that the Deployment was last brought to."""
+    applied_references: Annotated[str | None, Field(max_length=63)] = None
+    """Identifies the ConfigMap values that the Deployment was last brought to."""
     conditions: Annotated[list[Condition], Field(max_length=32), ListMap("type")] = []
     """State by aspect. Ready is always there, Reconciling while work goes on, Stalled when nothing moves without a
     person."""
