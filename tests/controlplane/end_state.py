@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -36,7 +37,10 @@ _COUNTS = ("replicas", "readyReplicas", "updatedReplicas", "unavailableReplicas"
 _IN_ANOTHERS_TIME = "ScalingActive"
 """What the autoscaler says of itself, every 15 s; without a metrics server that it has no metrics."""
 _LOOK_EVERY = 0.5
-"""Seconds; many look at the same time."""
+"""Seconds."""
+_SEEN = (AGENT_SERVICE, *CHILDREN, REPLICA_SET, POD)
+_Found = dict[str, list[Object]]
+"""Objects of one namespace by their kind."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class EndState:
 class Observer:
     """Looks at namespaces as the administrator, over connections that it keeps.
 
+    Many look at the same time, each at a namespace of its own: one list of each kind serves all who asked before it.
+
     Args:
         cluster: where.
         home: the operator's own namespace, which children may name.
@@ -62,6 +68,10 @@ class Observer:
     def __init__(self, cluster: Cluster, home: str) -> None:
         self._cluster = cluster
         self._home = home
+        self._looking = asyncio.Lock()
+        self._looks = 0
+        self._found: dict[str, _Found] = {}
+        self._known: dict[str, tuple[list[str], EndState]] = {}
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -75,13 +85,6 @@ class Observer:
         """End."""
         await self._session.close()
 
-    async def state(self, namespace: str) -> EndState:
-        """What is there now."""
-        kinds = (AGENT_SERVICE, *CHILDREN, REPLICA_SET, POD)
-        lists = await asyncio.gather(*(self._list(kind, namespace) for kind in kinds))
-        found = dict(zip((kind.kind for kind in kinds), lists, strict=True))
-        return end_state(found, {namespace: "NAMESPACE", self._home: "HOME"})
-
     async def reach(self, namespace: str, want: EndState, within: float, when: str) -> None:
         """Wait until everything is as wanted.
 
@@ -89,32 +92,56 @@ class Observer:
             AssertionError: It is not within so many seconds; with what differs.
         """
         end = time.monotonic() + within
-        while (seen := await self.state(namespace)) != want:
+        while (seen := self._state(namespace, await self._look(namespace))) != want:
             assert time.monotonic() < end, f"{when}, not within {within:g} s:\n{want.difference(seen)}"
             await asyncio.sleep(_LOOK_EVERY)
 
     async def settled(self, namespace: str, after: float, is_settled: Callable[[Object], bool]) -> EndState:
         """Wait until AgentServices are settled and nothing has changed for so many seconds; return what is there."""
-        since, seen = time.monotonic(), await self.state(namespace)
+        since = time.monotonic()
         end = since + 60 + after
-        while time.monotonic() < since + after:
-            await asyncio.sleep(_LOOK_EVERY)
-            now = await self.state(namespace)
-            if now != seen or not all(map(is_settled, await self._list(AGENT_SERVICE, namespace))):
+        seen: EndState | None = None
+        while seen is None or time.monotonic() < since + after:
+            found = await self._look(namespace)
+            now = self._state(namespace, found)
+            if now != seen or not all(map(is_settled, found[AGENT_SERVICE.kind])):
                 since, seen = time.monotonic(), now
             assert time.monotonic() < end, f"no rest:\n{now.text}"
+            await asyncio.sleep(_LOOK_EVERY)
         return seen
 
-    async def _list(self, kind: Kind, namespace: str) -> list[Object]:
-        async with self._session.get(kind.path(namespace)) as response:
+    async def _look(self, namespace: str) -> _Found:
+        asked = self._looks
+        async with self._looking:
+            if self._looks == asked:  # no list was begun since
+                self._looks += 1
+                lists = await asyncio.gather(*(self._list(kind) for kind in _SEEN))
+                self._found = defaultdict(lambda: {kind.kind: [] for kind in _SEEN})
+                for kind, items in zip(_SEEN, lists, strict=True):
+                    for item in items:
+                        self._found[item["metadata"]["namespace"]][kind.kind].append(item)
+            return self._found[namespace]
+
+    async def _list(self, kind: Kind) -> list[Object]:
+        async with self._session.get(kind.path()) as response:
             if response.status == HTTPStatus.NOT_FOUND:  # the API server lacks the kind
                 return []
             response.raise_for_status()
             items: list[Object] = (await response.json())["items"]
             return items
 
+    def _state(self, namespace: str, found: _Found) -> EndState:
+        versions = [
+            item["metadata"]["uid"] + item["metadata"]["resourceVersion"] for kind in found.values() for item in kind
+        ]
+        known, state = self._known.get(namespace, ([], EndState("")))
+        if known != versions:
+            state = end_state(found, {namespace: "NAMESPACE", self._home: "HOME"})
+            self._known[namespace] = (versions, state)
+        return state
 
-def end_state(found: dict[str, list[Object]], places: dict[str, str]) -> EndState:
+
+def end_state(found: _Found, places: dict[str, str]) -> EndState:
     """Normalise everything that is in a namespace.
 
     Args:

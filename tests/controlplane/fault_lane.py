@@ -7,14 +7,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL
 
 from dev.cluster import Cluster
-from tests.controlplane.agent_services import AgentServices, is_ready
+from tests.controlplane.agent_services import AgentServices, Object, is_ready
 from tests.controlplane.end_state import EndState, Observer
 from tests.controlplane.fault_proxy import FaultProxy, Journal
 from tests.controlplane.faults import Fault
@@ -37,6 +37,8 @@ class Step:
 
     name: str
     act: Callable[[AgentServices], object]
+    settled: Callable[[Object], bool] = is_ready
+    """What an AgentService comes to, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Recording:
         states: what each step came to.
         created: objects that the operator made, by resource.
         deleted: likewise.
+        changed: how often it wrote to what, status apart.
         writes: the names of its writes.
         events: the names of the events that it saw.
     """
@@ -56,6 +59,7 @@ class Recording:
     states: tuple[EndState, ...]
     created: Counter[str]
     deleted: Counter[str]
+    changed: Counter[str]
     writes: tuple[str, ...]
     events: tuple[str, ...]
 
@@ -84,9 +88,16 @@ class Lane:
         states = []
         for step in steps:
             await asyncio.to_thread(step.act, services)
-            states.append(await self.observer.settled(services.namespace, SETTLED_AFTER, is_ready))
-        writes = tuple(name for name, _ in journal.writes)
-        return Recording(steps, tuple(states), journal.created, journal.deleted, writes, tuple(journal.events))
+            states.append(await self.observer.settled(services.namespace, SETTLED_AFTER, step.settled))
+        return Recording(
+            steps,
+            tuple(states),
+            journal.created,
+            journal.deleted,
+            journal.changed,
+            tuple(name for name, _ in journal.writes),
+            tuple(journal.events),
+        )
 
     async def live(self, recording: Recording, fault: Fault) -> tuple[str, Journal]:
         """Live a recorded life with a fault; returns where, and the journal.
@@ -98,11 +109,13 @@ class Lane:
         services, journal = await self._begin(fault)
         for step, state in zip(recording.steps, recording.states, strict=True):
             await asyncio.to_thread(step.act, services)
-            await self.observer.reach(services.namespace, state, CONVERGED_WITHIN, f"after '{step.name}'")
+            await self.observer.reach(
+                services.namespace, state, CONVERGED_WITHIN + fault.patience, f"after '{step.name}'"
+            )
         return services.namespace, journal
 
     async def check(self, recording: Recording, namespace: str, journal: Journal) -> None:
-        """Once the operator rests: nothing has moved since, and nothing was made or deleted more often than once.
+        """Once the operator rests: nothing has moved since, and nothing was made or deleted more often than recorded.
 
         Raises:
             AssertionError: Something was.
@@ -113,13 +126,18 @@ class Lane:
             (journal.deleted, recording.deleted, "deleted"),
         ):
             assert done == wanted, f"{what} {dict(done)} instead of {dict(wanted)}; its writes:\n{journal.told()}"
+        assert not journal.fault.complaint, journal.fault.complaint
+        if journal.fault.adds_nothing:
+            extra = journal.changed - recording.changed
+            assert not extra, f"wrote {dict(extra)} once more than without the fault:\n{journal.told()}"
 
     async def rest(self) -> None:
-        """Wait until the operator leads and writes nothing more."""
+        """Wait until the operator leads, has been told all, and writes nothing more."""
         await self.leading()
         since, seen = time.monotonic(), self.proxy.written
-        end = since + LEADS_WITHIN
-        while time.monotonic() < since + QUIET_FOR:
+        quiet_for = QUIET_FOR + self.proxy.patience
+        end = since + 2 * quiet_for + LEADS_WITHIN
+        while time.monotonic() < since + quiet_for:
             await asyncio.sleep(0.1)
             if (now := self.proxy.written) != seen:
                 since, seen = time.monotonic(), now
@@ -204,10 +222,10 @@ async def record_twice(on: Lane, steps: tuple[Step, ...]) -> Recording:
     one, other = await asyncio.gather(on.record(steps), on.record(steps))
     for step, ours, theirs in zip(steps, one.states, other.states, strict=True):
         assert ours == theirs, f"two lives without faults differ after '{step.name}':\n{ours.difference(theirs)}"
-    assert (one.created, one.deleted) == (other.created, other.deleted)
+    assert (one.created, one.deleted, one.changed) == (other.created, other.deleted, other.changed)
     writes = tuple(name for name in one.writes if name in other.writes)
     events = tuple(name for name in one.events if name in other.events)
-    return Recording(steps, one.states, one.created, one.deleted, writes, events)
+    return replace(one, writes=writes, events=events)
 
 
 def _add_bystanders(services: AgentServices) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Self
@@ -23,7 +25,7 @@ from aiohttp import web
 from yarl import URL
 
 from dev.cluster import Cluster, write_kubeconfig
-from tests.controlplane.faults import Answer, CutError, Event, Fault
+from tests.controlplane.faults import Answer, CutError, Event, Fault, what
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NOT_OURS_TO_FAIL = frozenset({"leases", "events"})
@@ -61,6 +63,11 @@ class Journal:
     def created(self) -> Counter[str]:
         """How many objects were made, by resource."""
         return Counter(_resource_of(name) for name, code in self.writes if code == HTTPStatus.CREATED)
+
+    @property
+    def changed(self) -> Counter[str]:
+        """How often it wrote to what, status apart: how often that is written depends on time."""
+        return Counter(what(name) for name, _ in self.writes if "/status#" not in name)
 
     @property
     def deleted(self) -> Counter[str]:
@@ -109,6 +116,11 @@ class FaultProxy:
         """How many writes passed since namespaces are followed."""
         return sum(len(journal.writes) for journal in self._journals.values())
 
+    @property
+    def patience(self) -> float:
+        """Seconds by which the slowest view may lag behind."""
+        return max((journal.fault.patience for journal in self._journals.values()), default=0.0)
+
     def follow(self, namespace: str, fault: Fault | None = None) -> Journal:
         """Begin the journal of a namespace, with what is to go wrong there."""
         self._journals[namespace] = Journal(fault or Fault())
@@ -138,53 +150,57 @@ class FaultProxy:
         body = await request.read()
         journal = self._journal(target)
         if request.method == "GET":
-            return await journal.fault.read(request.path_qs, lambda: self._forward(request, body))
+            return await journal.fault.read(request.path_qs, partial(self._forward, request, body))
         if target.resource in _NOT_OURS_TO_FAIL:
             return await self._forward(request, body)
         name = journal.name(_write(request, target, body))
 
-        async def forward() -> Answer:
-            answer = await self._forward(request, body)
+        async def forward(**query: str) -> Answer:
+            answer = await self._forward(request, body, **query)
             journal.writes.append((name, answer.code))
             return answer
 
         return await journal.fault.write(name, forward)
 
-    async def _forward(self, request: web.BaseRequest, body: bytes) -> Answer:
-        async with self._open(request, body) as response:
+    async def _forward(self, request: web.BaseRequest, body: bytes, **query: str) -> Answer:
+        async with self._open(request, body, **query) as response:
             return Answer(response.status, _end_to_end(response.headers), await response.read())
 
     async def _watch(self, request: web.BaseRequest, target: _Target) -> web.StreamResponse:
         async with self._open(request, b"") as upstream:
             answer = web.StreamResponse(status=upstream.status, headers=_end_to_end(upstream.headers))
             await answer.prepare(request)
-            pending = b""
-            async for piece in upstream.content.iter_any():
-                if request.transport is None:  # a dead operator sees no events
-                    raise CutError
-                *lines, pending = (pending + piece).split(b"\n")
-                for line in lines:
-                    for each in await self._deliver(line + b"\n", target):
+            arrived: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+            reading = asyncio.create_task(_read_lines(upstream, arrived), name=f"events of {target}")
+            try:
+                while (event := await arrived.get()) is not None:
+                    if request.transport is None:  # a dead operator sees no events
+                        raise CutError
+                    for each in await self._deliver(*event, target):
                         await answer.write(each)
                         if each.startswith(b'{"type": "ERROR"'):
                             return answer
+                await reading
+            finally:
+                reading.cancel()
             return answer
 
-    async def _deliver(self, line: bytes, target: _Target) -> Sequence[bytes]:
+    async def _deliver(self, arrived: float, line: bytes, target: _Target) -> Sequence[bytes]:
         journal = self._journal(target)  # looked up each time: a watch may be older than the journal
         event = json.loads(line)
         if event["type"] in {"BOOKMARK", "ERROR"}:
             return (line,)
-        named = replace(target, name=event["object"]["metadata"]["name"])
-        name = journal.name(f"{event['type']} {named}")
+        metadata = event["object"]["metadata"]
+        name = journal.name(f"{event['type']} {replace(target, name=metadata['name'])}")
         journal.events.append(name)
-        return await journal.fault.event(Event(name, line, target.resource))
+        return await journal.fault.event(Event(name, line, int(metadata["resourceVersion"]), arrived))
 
     def _journal(self, target: _Target) -> Journal:
         return self._journals.get(target.namespace) or Journal(Fault())
 
-    def _open(self, request: web.BaseRequest, body: bytes) -> aiohttp.client._RequestContextManager:
+    def _open(self, request: web.BaseRequest, body: bytes, **query: str) -> aiohttp.client._RequestContextManager:
         url = URL(self._cluster.server + request.path_qs, encoded=True)
+        url = url.update_query(query) if query else url
         headers = {**_end_to_end(request.headers), "Accept-Encoding": "identity"}  # what passes is read here
         return self._upstream.request(request.method, url, headers=headers, data=body or None, allow_redirects=False)
 
@@ -251,6 +267,18 @@ def _resource_of(name: str) -> str:
 
 def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
+
+
+async def _read_lines(upstream: aiohttp.ClientResponse, lines: asyncio.Queue[tuple[float, bytes] | None]) -> None:
+    """Note when each line came, however long those before it are held back; None ends them."""
+    pending = b""
+    try:
+        async for piece in upstream.content.iter_any():
+            *whole, pending = (pending + piece).split(b"\n")
+            for line in whole:
+                lines.put_nowait((time.monotonic(), line + b"\n"))
+    finally:
+        lines.put_nowait(None)
 
 
 async def _send(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:

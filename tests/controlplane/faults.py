@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from typing import Protocol
 
 
 class CutError(Exception):
@@ -30,8 +32,11 @@ class Answer:
     afterwards: Callable[[], None] | None = None
 
 
-Forward = Callable[[], Awaitable[Answer]]
-"""Lets a request through and returns the API server's answer."""
+class Forward(Protocol):
+    """Lets a request through and returns the API server's answer."""
+
+    def __call__(self, **query: str) -> Awaitable[Answer]:
+        """Forward it, with further parameters of its query."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,19 @@ class Event:
     Args:
         name: ``MODIFIED deployments/hello#3``.
         line: as it came, with its line end.
-        resource: what is watched.
+        version: the resourceVersion of its object.
+        arrived: when it came (``time.monotonic``).
     """
 
     name: str
     line: bytes
-    resource: str
+    version: int
+    arrived: float
+
+    @property
+    def watch(self) -> str:
+        """What is watched: ``deployments``, ``configmap-names``."""
+        return self.name.split()[1].split("/", maxsplit=1)[0]
 
 
 class Fault:
@@ -56,9 +68,16 @@ class Fault:
         at: the name of the write or event that it waits for.
     """
 
+    adds_nothing = False
+    """Whether the operator should write what it writes without the fault, and nothing more."""
+    patience = 0.0
+    """Seconds that it takes longer to converge than after a lost event."""
+
     def __init__(self, at: str = "") -> None:
         self.at = at
         self.fired = False
+        self.complaint = ""
+        """What the operator did that it must not do where this happens."""
 
     async def write(self, name: str, forward: Forward) -> Answer:
         """A write arrives."""
@@ -101,17 +120,21 @@ class Crash(Fault):
 
 
 class Refuse(Fault):
-    """A write is refused and not forwarded."""
+    """A write is refused and not forwarded; it must not be repeated sooner than the answer allows."""
 
     def __init__(self, at: str, code: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(at)
         self._code = code
         self._reason = reason
         self._headers = headers or {}
+        self._not_before = 0.0
 
     async def write(self, name: str, forward: Forward) -> Answer:
         if not self.is_due(name):
+            if what(name) == what(self.at) and (early := self._not_before - time.monotonic()) > 0:
+                self.complaint = f"{name} came {early:.1f} s before the time that Retry-After allows"
             return await forward()
+        self._not_before = time.monotonic() + float(self._headers.get("Retry-After", 0))
         return refusal(self._code, self._reason, self._headers)
 
 
@@ -140,8 +163,30 @@ class Drop(Fault):
 class Repeat(Fault):
     """An event is delivered twice."""
 
+    adds_nothing = True
+
     async def event(self, event: Event) -> Sequence[bytes]:
         return (event.line, event.line) if self.is_due(event.name) else (event.line,)
+
+
+class Swap(Fault):
+    """An event is delivered after the one that follows it in its watch."""
+
+    adds_nothing = True
+
+    def __init__(self, at: str) -> None:
+        super().__init__(at)
+        self._held: Event | None = None
+
+    async def event(self, event: Event) -> Sequence[bytes]:
+        if event.name == self.at:
+            self._held = event
+            return ()
+        if self._held is None or event.watch != self._held.watch:
+            return (event.line,)
+        held, self._held = self._held, None
+        self.fired = True
+        return (event.line, held.line)
 
 
 class Cut(Fault):
@@ -173,15 +218,26 @@ class Expire(Fault):
 
 
 class Delay(Fault):
-    """From an event on, everything that is watched comes late: a view that lags behind what is read and written."""
+    """From an event on, all that is listed and watched is as old as this: a view that lags behind what is written."""
 
     def __init__(self, at: str, seconds: float) -> None:
         super().__init__(at)
+        self.patience = 2 * seconds
         self._seconds = seconds
+        self._versions: list[tuple[float, int]] = []
+        """When which resourceVersion was the newest that was seen."""
+
+    async def read(self, target: str, forward: Forward) -> Answer:
+        then = time.monotonic() - self._seconds
+        known = [version for arrived, version in self._versions if arrived <= then]
+        if not self.fired or "limit=" not in target or not known:
+            return await forward()
+        return await forward(resourceVersion=str(max(known)), resourceVersionMatch="Exact")
 
     async def event(self, event: Event) -> Sequence[bytes]:
+        self._versions.append((event.arrived, event.version))
         if self.is_due(event.name) or self.fired:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(event.arrived + self._seconds - time.monotonic())
         return (event.line,)
 
 
@@ -190,7 +246,8 @@ class OldList(Expire):
 
     def __init__(self, at: str) -> None:
         super().__init__(at)
-        self._resource = at.split()[1].split("/", maxsplit=1)[0]
+        watched = at.split()[1].split("/", maxsplit=1)[0]
+        self._resource = "configmaps" if watched == "configmap-names" else watched
         self._lists: dict[str, Answer] = {}
         self._answered = False
 
@@ -203,6 +260,11 @@ class OldList(Expire):
             self._answered = True
             return first
         return answer
+
+
+def what(name: str) -> str:
+    """What a write or event is, however many like it came before: ``apply deployments/hello``."""
+    return name.rpartition("#")[0]
 
 
 def refusal(code: int, reason: str, headers: Mapping[str, str] | None = None) -> Answer:
