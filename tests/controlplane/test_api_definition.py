@@ -139,12 +139,12 @@ def test_only_the_status_subresource_writes_status(cluster: Cluster, namespace: 
     assert patched["metadata"]["generation"] == 1
 
 
-def test_kubectl_explains_models(cluster: Cluster) -> None:
+def test_api_5_kubectl_explains_models(cluster: Cluster) -> None:
     assert cluster.kubectl("explain", "agentservice.spec.models") == (GOLDEN / "explain-models.txt").read_text()
 
 
 @pytest.mark.parametrize("output", ["default", "wide"])
-def test_kubectl_lists_what_matters(cluster: Cluster, namespace: str, output: str) -> None:
+def test_api_5_kubectl_lists_what_matters(cluster: Cluster, namespace: str, output: str) -> None:
     service = cluster.api.create(changed({"metadata.namespace": namespace, "spec.models.0": CLAUDE}))
     cluster.api.patch(f"{cluster.api.path_of(service)}/status", {"status": ready_status()})
 
@@ -164,7 +164,8 @@ def ready_status() -> dict[str, Any]:
         "observedGeneration": 1,
     }
     address = {"url": "http://hello.team-a.svc"}
-    return {"replicas": 2, "readyReplicas": 2, "observedGeneration": 1, "address": address, "conditions": [ready]}
+    counts = {"replicas": 2, "readyReplicas": 2, "observedGeneration": 1}
+    return {**counts, "address": address, "model": "claude", "conditions": [ready]}
 
 
 def without_age(listed: str) -> str:

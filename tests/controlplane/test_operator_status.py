@@ -241,7 +241,7 @@ def test_a_rollout_that_fails_leaves_the_old_pods_and_says_so(
     assert operator.child.exit_code is None
 
 
-def test_ready_ends_soon_after_the_last_ready_pod(operator: OperatorProcess, services: AgentServices) -> None:
+def test_api_4_ready_ends_soon_after_the_last_ready_pod(operator: OperatorProcess, services: AgentServices) -> None:
     services.apply()
     services.wait_ready()
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from agentservice_operator.api.v1alpha1 import well_known
 from agentservice_operator.engine.kinds import Kind, ServiceKey
 from agentservice_operator.status.events import Occurrence
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
 
-FIELD_MANAGER = "agentservice-operator"
-"""Owner of every field that the builders set."""
+FIELD_MANAGER = well_known.FIELD_MANAGER
 REPLICAS_FIELD_MANAGER = "agentservice-operator-replicas"
 """Holds a Deployment's replica count while nobody else does: dropping an owned field would reset it to 1."""
 

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import structlog
 
-from agentservice_operator.api.v1alpha1.conditions import Reason
+from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.api.v1alpha1.well_known import PAUSED_ANNOTATION
@@ -38,7 +38,7 @@ from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesEr
 from agentservice_operator.engine.references import References, Resolved
 from agentservice_operator.engine.report import Reporter
 from agentservice_operator.engine.upgrades import Upgrades
-from agentservice_operator.status.compute import Paused, Situation, compute, is_ready
+from agentservice_operator.status.compute import Paused, Situation, compute, has_condition, is_ready
 from agentservice_operator.status.events import changes
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
 from agentservice_operator.status.problems import Problem
@@ -105,6 +105,8 @@ class Reconciler:
         self._defaults = defaults
         self._clock = clock
         self._memories: dict[ServiceKey, Memory] = {}
+        self._latest: dict[ServiceKey, tuple[str, int, _Applied]] = {}
+        """By AgentService, for which uid and generation something was found, and what."""
 
     async def __call__(self, key: ServiceKey) -> Result:
         """Reconcile one AgentService.
@@ -128,7 +130,7 @@ class Reconciler:
             return await self._report(service, None, applied, memory, paused=None)
         paused = _paused(service, spec)
         try:
-            applied = _Applied((), None, None) if paused else await self._apply(service, spec, memory)
+            applied = _Applied((), None, None) if paused else await self._apply_if_possible(service, spec, memory)
         except OwnerGone:
             log.info(
                 "the AgentService is gone; waiting for its deletion to be seen", namespace=key.namespace, name=key.name
@@ -145,6 +147,7 @@ class Reconciler:
 
     def _forget(self, key: ServiceKey) -> None:
         self._memories.pop(key, None)
+        self._latest.pop(key, None)
         self._references.forget(key)
         self._pod_events.forget(key)
         self._reporter.forget(key)
@@ -162,6 +165,23 @@ class Reconciler:
         ):
             memory.replicas = deployment.facts.wanted_replicas
         return memory
+
+    async def _apply_if_possible(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
+        """Bring the children to the spec; where the API server cannot be asked, what was found last still holds.
+
+        Pods come and go meanwhile, and their state is reported whatever else fails.
+        """
+        try:
+            applied = await self._apply(service, spec, memory)
+        except KubernetesError as error:
+            uid, generation, latest = self._latest.get(service.service, ("", 0, None))
+            if latest is not None and (uid, generation) == (service.uid, service.generation):
+                return replace(latest, failure=error)
+            problems = () if is_ready(service.status, service.generation) else (_unfinished(error),)
+            referred = has_condition(service.status, ConditionType.REFERENCES_RESOLVED)
+            return _Applied(problems, None, Resolved({}, (), any=referred, look_again_after=None), failure=error)
+        self._latest[service.service] = service.uid, service.generation, applied
+        return applied
 
     async def _apply(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
         resolved = await self._references.resolve(spec)

@@ -116,6 +116,9 @@ def compute(situation: Situation) -> Verdict:
     # -1 says in a status that no generation was applied yet; a condition has no word for it below 0.
     about = max(0, generation)
     conditions = [_condition(each, previous.get(each.type), about, situation.now) for each in wanted]
+    if look_again_after is None and not ready.status and situation.deployment is not None:
+        left = _seconds_left(situation, situation.deployment)
+        look_again_after = left if situation.deployment.deadline_exceeded and left > 0 else None
     return Verdict(_status(situation, ready, generation, conditions), look_again_after, trouble)
 
 
@@ -128,6 +131,11 @@ def is_ready(status: Mapping[str, Any], generation: int) -> bool:
     """Whether a status says that this generation of the spec is Ready."""
     ready = _conditions_by_type(status).get(ConditionType.READY, {})
     return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
+
+
+def has_condition(status: Mapping[str, Any], kind: ConditionType) -> bool:
+    """Whether a status says anything about this aspect."""
+    return kind in _conditions_by_type(status)
 
 
 def _status(situation: Situation, ready: _Ready, generation: int, conditions: list[dict[str, Any]]) -> Status:
@@ -143,8 +151,9 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
         port = situation.spec.exposure.service.port
         host = f"{situation.name}.{situation.namespace}.svc"
         status["address"] = {"url": f"http://{host}" if port == _HTTP_PORT else f"http://{host}:{port}"}
-    elif "address" in situation.previous:
-        status["address"] = situation.previous["address"]
+        status["model"] = _default_model(situation.spec)
+    else:
+        status |= {name: situation.previous[name] for name in ("address", "model") if name in situation.previous}
     update = situation.revision or situation.previous.get("updateRevision")
     current = update if ready.status and not situation.paused else situation.previous.get("currentRevision")
     if current:
@@ -154,6 +163,12 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
     inputs = Inputs(situation.generation, situation.references)
     live = deployment.revision if deployment else None
     return status | applied_inputs(situation.previous, inputs, live=live, desired=situation.revision)
+
+
+def _default_model(spec: AgentServiceSpec) -> str:
+    handle = spec.default_model or spec.models[0].name
+    model = next(model for model in spec.models if model.name == handle)
+    return model.anthropic.model if model.anthropic else model.provider
 
 
 def _ready(situation: Situation) -> _Ready:
@@ -184,6 +199,7 @@ def _while_unobserved(situation: Situation, deployment: DeploymentFacts) -> _Rea
     """The Deployment controller has not seen the newest spec: its counts speak of the one before."""
     before = _conditions_by_type(situation.previous).get(ConditionType.READY, {})
     same = situation.previous.get("currentRevision") == deployment.revision
+    same = same and deployment.wanted_replicas > 0
     if same and before.get("status") == "True" and before.get("reason") == Reason.AVAILABLE:
         return _Ready(status=True, reason=Reason.AVAILABLE, message=before.get("message", ""))
     return _Ready(
@@ -201,7 +217,7 @@ def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
     problem = pod_problem(situation.namespace, deployment, situation.pods)
     if problem is not None:
         return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
-    if deployment.deadline_exceeded:
+    if _is_late(situation, deployment):
         problem = Problem(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
             f"No new pod became ready within spec.runtime.rollout.progressDeadlineSeconds;"
@@ -218,6 +234,26 @@ def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
     if steady:
         return _Ready(status=False, reason=Reason.PODS_NOT_READY, message=f"{counts}, at least {needed} are needed.")
     return _Ready(status=False, reason=Reason.PROGRESSING, message=f"{counts}; the others are starting.")
+
+
+def _is_late(situation: Situation, deployment: DeploymentFacts) -> bool:
+    """Whether this rollout has taken too long, and not the one before.
+
+    Going back to what serves makes no progress, so the Deployment may say at once that it is late.
+    """
+    return deployment.deadline_exceeded and _seconds_left(situation, deployment) <= 0
+
+
+def _seconds_left(situation: Situation, deployment: DeploymentFacts) -> float:
+    """Until a rollout that began when the Deployment was last applied has taken too long."""
+    began = datetime.fromisoformat(deployment.applied_at) if deployment.applied_at else situation.now
+    return (began + _progress_deadline(situation) - situation.now).total_seconds()
+
+
+def _progress_deadline(situation: Situation) -> timedelta:
+    spec = situation.spec
+    seconds = spec.runtime.rollout.progress_deadline_seconds if spec else DEFAULT_PROGRESS_DEADLINE_SECONDS
+    return timedelta(seconds=seconds)
 
 
 def _serving_message(deployment: DeploymentFacts) -> str:
@@ -275,14 +311,12 @@ def _stalled(situation: Situation, ready: _Ready, trouble: Trouble | None) -> tu
     if ready.status or problem is None or trouble is None or situation.paused:
         return False, None
     deployment = situation.deployment
-    if problem.terminal or (deployment is not None and deployment.deadline_exceeded and not situation.problems):
+    if problem.terminal or (deployment is not None and not situation.problems and _is_late(situation, deployment)):
         return True, None
     before = _conditions_by_type(situation.previous).get(ConditionType.STALLED)
     if before is not None and before.get("observedGeneration") == situation.generation:
         return True, None
-    spec = situation.spec
-    allowed = spec.runtime.rollout.progress_deadline_seconds if spec else DEFAULT_PROGRESS_DEADLINE_SECONDS
-    left = (trouble.since + timedelta(seconds=allowed) - situation.now).total_seconds()
+    left = (trouble.since + _progress_deadline(situation) - situation.now).total_seconds()
     return (True, None) if left <= 0 else (False, left)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.ending import Ending, read
-from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
+from agentservice_operator.api.v1alpha1.well_known import FIELD_MANAGER, REVISION_ANNOTATION
 from agentservice_operator.status.pod_events import Hint
 
 Object = Mapping[str, Any]
@@ -26,7 +26,10 @@ class DeploymentFacts:
     updated_replicas: int
     ready_replicas: int
     available_replicas: int
+    applied_at: str
+    """When our field manager last changed its spec."""
     deadline_exceeded: bool
+    """Whether its controller saw a rollout take too long: this one, or one before it since which nothing moved."""
     replica_failure: str | None
     """Why the ReplicaSet could not create a pod, in the API server's words."""
 
@@ -93,9 +96,15 @@ def deployment_facts(item: Object) -> DeploymentFacts:
         updated_replicas=status.get("updatedReplicas", 0),
         ready_replicas=status.get("readyReplicas", 0),
         available_replicas=status.get("availableReplicas", 0),
+        applied_at=_applied_at(item),
         deadline_exceeded=progressing.get("reason") == "ProgressDeadlineExceeded",
         replica_failure=failure.get("message") if failure.get("status") == "True" else None,
     )
+
+
+def _applied_at(item: Object) -> str:
+    ours = (entry for entry in item["metadata"].get("managedFields") or () if entry.get("manager") == FIELD_MANAGER)
+    return max((entry.get("time") or "" for entry in ours), default="")
 
 
 def autoscaler_facts(item: Object) -> AutoscalerFacts:

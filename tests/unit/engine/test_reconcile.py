@@ -9,7 +9,15 @@ import pytest
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
-from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, SECRET, SERVICE, SERVICE_ACCOUNT, Kind
+from agentservice_operator.engine.kinds import (
+    AGENT_SERVICE,
+    CHILDREN,
+    CONFIG_MAP,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Kind,
+)
 from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, KubernetesError, Object
 from agentservice_operator.engine.reconcile import Reconciler
@@ -30,6 +38,21 @@ class Picky(FakeKubernetes):
     def __init__(self) -> None:
         super().__init__()
         self.refused: tuple[Kind, Exception] | None = None
+        self.refused_reads: Exception | None = None
+        """Of ConfigMaps."""
+        self.refused_deletes: Exception | None = None
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The object, unless no ConfigMap may be read."""
+        if self.refused_reads is not None and kind is CONFIG_MAP:
+            raise self.refused_reads
+        return await super().get(kind, namespace, name)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
+        """Delete the object, unless none may be deleted."""
+        if self.refused_deletes is not None:
+            raise self.refused_deletes
+        await super().delete(kind, namespace, name, uid=uid)
 
     async def apply(self, kind: Kind, intent: Object, *, manager: str, force: bool = True) -> Object:
         """Replace the object, unless it is of the refused kind."""
@@ -53,10 +76,11 @@ class Bench:
     def __post_init__(self) -> None:
         self.caches = Caches([kind for kind in CHILDREN if kind is not SECRET], Woken())
         self.recorded = Recorded()
+        self.references = References(self.kubernetes, Woken())
         self.reconcile = Reconciler(
             caches=self.caches,
             children=Children(self.kubernetes, self.caches, Metrics(), self.recorded),
-            references=References(self.kubernetes, Woken()),
+            references=self.references,
             pod_events=PodEvents(self.kubernetes),
             reporter=Reporter(self.kubernetes, self.caches),
             recorder=self.recorded,
@@ -70,10 +94,11 @@ class Bench:
         """Make an AgentService exist and seen."""
         self.caches.services.put(self.kubernetes.hold(AGENT_SERVICE, service))
 
-    def serve(self) -> None:
-        """What the Deployment controller does: one pod serves what the Deployment says."""
+    def serve(self, pods: int = 1) -> None:
+        """What the Deployment controller does: so many of one pod serve what the Deployment says."""
         live = self.kubernetes.objects["Deployment", NAMESPACE, "hello"]
-        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), pods)
+        counts["replicas"] = counts["updatedReplicas"] = 1
         version = str(int(live["metadata"]["resourceVersion"]) + 1000)
         seen = {**live, "status": counts, "metadata": {**live["metadata"], "resourceVersion": version}}
         self.caches.children[KIND["Deployment"]].put(self.kubernetes.hold(KIND["Deployment"], seen))
@@ -236,3 +261,56 @@ async def test_its_own_service_account_goes_when_the_last_pod_that_runs_as_it_is
     bench.serve()
     await bench.reconcile(HELLO)
     assert ("ServiceAccount", NAMESPACE, "hello") not in bench.kubernetes.objects
+
+
+PROMPT = {"configMapKeyRef": {"name": "prompts", "key": "assistant"}}
+
+
+async def test_pods_that_are_lost_while_the_api_server_answers_no_question_are_reported(bench: Bench) -> None:
+    referring = {"agents": [{"name": "assistant", "systemPromptFrom": PROMPT}]}
+    prompts = {"metadata": {"namespace": NAMESPACE, "name": "prompts", "resourceVersion": "5"}}
+    bench.kubernetes.hold(CONFIG_MAP, {**prompts, "data": {"assistant": "Help."}})
+    bench.see(agent_service(20, spec=referring))
+    await ready(bench)
+    said = [(entry["type"], entry["status"]) for entry in bench.status["conditions"]]
+    bench.references.put({"metadata": {**prompts["metadata"], "resourceVersion": "6"}})
+    bench.kubernetes.refused_reads = NO_ANSWER
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+    assert [(entry["type"], entry["status"]) for entry in bench.status["conditions"]] == said
+    bench.serve(0)
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["reason"] == "PodsNotReady"
+    assert bench.condition("ReferencesResolved")["status"] == "True"
+
+
+async def test_a_new_spec_whose_references_cannot_be_asked_for_is_not_ready(bench: Bench) -> None:
+    """What serves is the spec before."""
+    await ready(bench)
+    agents = [{"name": "assistant", "systemPromptFrom": PROMPT}]
+    bench.see(agent_service(9000, spec={"agents": agents}, status=bench.status, generation=2))
+    bench.kubernetes.refused_reads = NO_ANSWER
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert (bench.condition("Ready")["status"], bench.condition("Ready")["reason"]) == ("False", "Progressing")
+    assert bench.status["observedGeneration"] == 2
+
+
+async def test_after_a_restart_an_api_server_that_does_not_answer_changes_nothing_in_the_status(bench: Bench) -> None:
+    await ready(bench)
+    before = bench.status
+    bench.reconcile._latest.clear()
+    bench.kubernetes.refused_deletes = NO_ANSWER
+    leftover = {**bench.kubernetes.objects["Service", NAMESPACE, "hello"]}
+    leftover["metadata"] = {**leftover["metadata"], "name": "leftover", "resourceVersion": "9000"}
+    bench.caches.children[SERVICE].put(leftover)
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.status == before

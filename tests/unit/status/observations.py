@@ -37,6 +37,7 @@ def deployment(wanted: int = 1, available: int | None = None, **fields: Any) -> 
         updated_replicas=wanted,
         ready_replicas=available,
         available_replicas=available,
+        applied_at="2026-11-21T11:00:00Z",
         deadline_exceeded=False,
         replica_failure=None,
     )

@@ -328,6 +328,12 @@ class TestZero:
         assert reason_of(status) == Reason.SCALED_TO_ZERO
         assert kstatus_of(case, status) == Judgement.CURRENT
 
+    def test_going_to_zero_is_not_done_before_it_is_seen(self) -> None:
+        before = ready_before()
+        facts = deployment(0, 3, replicas=3, generation=2, observed_generation=1)
+
+        assert states(status_of(situation(facts, previous=before))) == {"Ready": "False", "Reconciling": "True"}
+
     def test_coming_back_from_zero_is_not_ready_before_a_pod_is(self) -> None:
         zero = status_of(situation(deployment(0)))
         unobserved = deployment(1, 0, generation=2, observed_generation=1, replicas=0, updated_replicas=0)
@@ -410,3 +416,15 @@ class TestSideConditions:
 
 def test_the_reason_of_an_unknown_status_is_unknown() -> None:
     assert reason_of({"observedGeneration": -1}) == "Unknown"
+
+
+def test_a_deadline_that_another_rollout_missed_is_no_stall() -> None:
+    """Going back to the revision that serves makes no progress, so the Deployment still says that it is late."""
+    facts = deployment(1, replicas=2, applied_at="2026-11-21T11:59:50Z", deadline_exceeded=True)
+    case = situation(facts, previous=ready_before())
+
+    assert states(status_of(case)) == {"Ready": "False", "Reconciling": "True"}
+    assert reason_of(status_of(case)) == Reason.ROLLING_OUT
+    assert compute(case).look_again_after == 290
+    later = status_of(replace(case, now=NOW + timedelta(seconds=290)))
+    assert states(later) == {"Ready": "False", "Stalled": "True"}

@@ -9,6 +9,10 @@ from agentservice_operator.status.observed import autoscaler_facts, deployment_f
 
 from agent_runtime.ending import Ending
 
+MANAGED = [
+    {"manager": "agentservice-operator", "time": "2026-11-21T12:00:00Z"},
+    {"manager": "kube-controller-manager", "time": "2026-11-21T12:30:00Z"},
+]
 STARTED = "2026-11-21T12:00:05Z"
 
 
@@ -117,7 +121,7 @@ def test_a_deployment_that_nobody_has_looked_at_yet() -> None:
 def test_a_deployment_and_what_its_conditions_say() -> None:
     facts = deployment_facts(
         {
-            "metadata": {"generation": 3},
+            "metadata": {"generation": 3, "managedFields": MANAGED},
             "spec": {"replicas": 5, "template": {"metadata": {"annotations": {"agentservice.dev/revision": "abc"}}}},
             "status": {
                 "observedGeneration": 3,
@@ -137,6 +141,7 @@ def test_a_deployment_and_what_its_conditions_say() -> None:
     assert (*counts, facts.available_replicas) == (5, 4, 3, 2, 1)
     assert facts.revision == "abc"
     assert facts.deadline_exceeded
+    assert facts.applied_at == "2026-11-21T12:00:00Z"
     assert facts.replica_failure == "exceeded quota"
 
 

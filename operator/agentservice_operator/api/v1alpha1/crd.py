@@ -24,7 +24,7 @@ AGENT_SERVICE = Resource(
         ),
         PrinterColumn("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is ready or not."),
         PrinterColumn("Replicas", ".status.replicas", "Pods that exist.", type="integer"),
-        PrinterColumn("Model", ".spec.models[*].anthropic.model", "First of the models that a provider serves."),
+        PrinterColumn("Model", ".status.model", "What agents run on unless they name another model."),
         PrinterColumn("URL", ".status.address.url", "Where the agents answer inside the cluster.", priority=1),
         PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
     ),

@@ -53,6 +53,8 @@ class AgentServiceStatus(ApiModel):
     """Label selector of the serving pods, as text."""
     address: Address | None = None
     """Where the agents answer inside the cluster."""
+    model: Annotated[str | None, Field(max_length=256)] = None
+    """What agents run on unless they name another: the default model as its provider calls it, else the provider."""
     current_revision: Annotated[str | None, Field(max_length=63)] = None
     """Revision that serves."""
     update_revision: Annotated[str | None, Field(max_length=63)] = None
