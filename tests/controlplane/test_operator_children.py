@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from agentservice_operator.api.v1alpha1.parse import parse
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 
@@ -126,6 +127,8 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
         "HorizontalPodAutoscaler": {"spec": {"maxReplicas": 9}},
         "NetworkPolicy": {"spec": {"ingress": None}},
         "PodDisruptionBudget": {"spec": {"maxUnavailable": 3}},
+        "PodMonitor": {"spec": {"podTargetLabels": ["other"]}},
+        "PrometheusRule": {"spec": {"groups": []}},
         "Service": {"spec": {"sessionAffinity": "None", "sessionAffinityConfig": None}},
         "ServiceAccount": {"automountServiceAccountToken": True},
     }
@@ -133,7 +136,8 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
         case "deleted":
             cluster.api.delete(path)
         case "edited":
-            cluster.api.patch(path, edits[child["kind"]], media="application/strategic-merge-patch+json")
+            form = "merge" if child["kind"] in OPTIONAL_KINDS else "strategic-merge"
+            cluster.api.patch(path, edits[child["kind"]], media=f"application/{form}-patch+json")
         case "unlabelled":
             cluster.api.patch(path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}})
 
@@ -270,6 +274,8 @@ def key_of(secret: Object) -> str:
     [
         ("HorizontalPodAutoscaler", {"autoscaling": AUTOSCALING}, {}),
         ("NetworkPolicy", {}, {"networkPolicy": {"mode": "Disabled"}}),
+        ("PodMonitor", {}, {"observability": {"podMonitor": {"mode": "Never"}}}),
+        ("PrometheusRule", {}, {"observability": {"prometheusRule": {"mode": "Never"}}}),
         ("PodDisruptionBudget", {"replicas": 2}, {"replicas": 1}),
     ],
 )

@@ -10,6 +10,8 @@ from agentservice_operator.builders.horizontal_pod_autoscaler import build_horiz
 from agentservice_operator.builders.labels import Object
 from agentservice_operator.builders.network_policy import build_network_policy
 from agentservice_operator.builders.pod_disruption_budget import build_pod_disruption_budget
+from agentservice_operator.builders.pod_monitor import build_pod_monitor
+from agentservice_operator.builders.prometheus_rule import build_prometheus_rule
 from agentservice_operator.builders.secret import build_api_keys_secret
 from agentservice_operator.builders.service import build_service
 from agentservice_operator.builders.service_account import build_service_account
@@ -40,4 +42,8 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
         children.append(budget)
     if policy := build_network_policy(service, context):
         children.append(policy)
+    if monitor := build_pod_monitor(service, context):
+        children.append(monitor)
+    if rule := build_prometheus_rule(service, context):
+        children.append(rule)
     return children

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.builders.defaults import AgentDefaults
 
 
@@ -18,11 +19,11 @@ class BuildContext:
         config_map_values: Content by (ConfigMap name, key) of every key that goes into the configuration.
         operator_namespace: Where the operator runs, which asks pods for their state.
         defaults: What the installation decides where the spec says nothing.
-        served_kinds: Names of the optional kinds (those of other projects) that the API server has.
+        served_kinds: Those of ``OPTIONAL_KINDS`` that the API server has.
     """
 
     runtime_image: str
     config_map_values: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
     operator_namespace: str = "agentservice-system"
     defaults: AgentDefaults = field(default_factory=AgentDefaults)
-    served_kinds: frozenset[str] = frozenset()
+    served_kinds: frozenset[str] = OPTIONAL_KINDS

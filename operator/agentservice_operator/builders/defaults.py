@@ -12,6 +12,7 @@ from agentservice_operator.api.v1alpha1.base import (
     ApiModel,
     DnsLabel,
     DnsSubdomain,
+    Labels,
     LocalObjectReference,
     NodeLabels,
     RawObject,
@@ -64,6 +65,8 @@ class AgentDefaults(ApiModel):
     """Where gateways and ingress controllers run, which pass requests on to the pods."""
     monitoring_namespaces: Namespaces = []
     """Where scrapers of metrics run."""
+    monitor_labels: Labels = {}
+    """Labels of every PodMonitor and PrometheusRule; those of a spec are added and win."""
     resources: ResourceRequirements | None = None
     """Compute resources of the serving container."""
     image_pull_secrets: Annotated[list[LocalObjectReference], Field(max_length=16), ListMap("name")] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
@@ -41,19 +42,26 @@ def sorted_map(entries: dict[str, str]) -> dict[str, str]:
     return dict(sorted(entries.items()))
 
 
-def child_metadata(service: AgentService, name: str, *, annotations: dict[str, str] | None = None) -> Object:
+def child_metadata(
+    service: AgentService,
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
+) -> Object:
     """The metadata of a child in the AgentService's namespace.
 
     Args:
         service: The owner; one without a uid (read from a file) gives a child without an owner.
         name: Name of the child.
+        labels: The child's own ones besides the common ones; they win over inherited ones.
         annotations: The child's own ones; they win over inherited ones.
     """
     inherited = service.spec.inherited_metadata
     metadata: Object = {
         "name": name,
         "namespace": service.metadata.namespace,
-        "labels": sorted_map({**inherited.labels, **common_labels(service)}),
+        "labels": sorted_map({**inherited.labels, **(labels or {}), **common_labels(service)}),
     }
     if merged := {**inherited.annotations, **(annotations or {})}:
         metadata["annotations"] = sorted_map(merged)

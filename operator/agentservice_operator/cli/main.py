@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.builders.defaults import AgentDefaults, InvalidDefaults
 from agentservice_operator.cli.documents import InputError, to_yaml
 from agentservice_operator.cli.render import render
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
                 runtime_image=options.runtime_image,
                 namespace=options.namespace,
                 defaults=_defaults(options.defaults),
+                served_kinds=OPTIONAL_KINDS - set(options.without),
             )
             sys.stdout.write(to_yaml(children))
             return 0
@@ -60,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="what the installation decides: the chart's agentDefaults, as YAML",
+    )
+    render_.add_argument(
+        "--without",
+        choices=sorted(OPTIONAL_KINDS),
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="as on a cluster that lacks this kind: one of %(choices)s",
     )
 
     run_ = commands.add_parser("run", help="serve an AgentService on this machine, without a cluster")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.defaults import AgentDefaults
@@ -14,7 +15,14 @@ from agentservice_operator.builders.references import UnresolvedReference
 from agentservice_operator.cli.documents import Document, InputError, read_documents
 
 
-def render(path: Path, *, runtime_image: str, namespace: str, defaults: AgentDefaults) -> list[Object]:
+def render(
+    path: Path,
+    *,
+    runtime_image: str,
+    namespace: str,
+    defaults: AgentDefaults,
+    served_kinds: frozenset[str] = OPTIONAL_KINDS,
+) -> list[Object]:
     """The children of every AgentService in a file.
 
     Args:
@@ -22,12 +30,14 @@ def render(path: Path, *, runtime_image: str, namespace: str, defaults: AgentDef
         runtime_image: Where a spec names none.
         namespace: Where an AgentService names none.
         defaults: What the installation decides where a spec says nothing.
+        served_kinds: The optional kinds that the cluster has.
 
     Raises:
         InputError: The file or something in it cannot be used.
     """
     documents = read_documents(path)
-    context = BuildContext(runtime_image, config_map_values(documents), defaults=defaults)
+    values = config_map_values(documents)
+    context = BuildContext(runtime_image, values, defaults=defaults, served_kinds=served_kinds)
     children = []
     for document in agent_services(documents):
         try:

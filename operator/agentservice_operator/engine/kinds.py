@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from agentservice_operator.api.v1alpha1 import types
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 
 
 class Wave(IntEnum):
@@ -15,6 +16,8 @@ class Wave(IntEnum):
     PREREQUISITES = 1
     WORKLOAD = 2
     AROUND = 3
+    MONITORING = 4
+    """Nothing that serves depends on these: one that cannot be written keeps no AgentService from being Ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2",
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 POD = Kind("Pod", "", "v1", "pods")
 POD_DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
+POD_MONITOR = Kind("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
+PROMETHEUS_RULE = Kind("PrometheusRule", "monitoring.coreos.com", "v1", "prometheusrules")
 REPLICA_SET = Kind("ReplicaSet", "apps", "v1", "replicasets")
 SECRET = Kind("Secret", "", "v1", "secrets")
 SERVICE = Kind("Service", "", "v1", "services")
@@ -60,11 +65,12 @@ CHILDREN: dict[Kind, Wave] = {
     HORIZONTAL_POD_AUTOSCALER: Wave.AROUND,
     POD_DISRUPTION_BUDGET: Wave.AROUND,
     NETWORK_POLICY: Wave.AROUND,
+    POD_MONITOR: Wave.MONITORING,
+    PROMETHEUS_RULE: Wave.MONITORING,
 }
 """Every kind of child; a new one is a row here and a builder."""
 
-OPTIONAL: frozenset[Kind] = frozenset()
-"""Those of them that come with somebody else's CustomResourceDefinitions: an API server may lack them, now or later."""
+OPTIONAL: frozenset[Kind] = frozenset(kind for kind in CHILDREN if kind.kind in OPTIONAL_KINDS)
 
 KIND_BY_NAME: dict[str, Kind] = {kind.kind: kind for kind in CHILDREN}
 

@@ -197,6 +197,7 @@ class Reconciler:
             keep.add((SERVICE_ACCOUNT, service.name))
         waiting = self._wait_for_turn(service, resolved, revision)
         policy = _replicas_policy(spec)
+        failure: KubernetesError | None = None
         for wave, intents in groupby(desired, key=lambda intent: CHILDREN[KIND_BY_NAME[intent["kind"]]]):
             if wave is Wave.WORKLOAD and waiting is None:
                 await self._children.prune(service, keep)  # but nothing that pods which are not upgraded yet may need
@@ -205,6 +206,8 @@ class Reconciler:
             problem, failure = await self._apply_wave(service, ready, memory, policy)
             if problem is not None:
                 problems.insert(0, problem)
+            elif wave is Wave.MONITORING:
+                continue
             elif failure is not None and failure.status not in _KIND_ENDS and self._matters(service, ready):
                 problems.append(_unfinished(failure))
             if failure is not None or problem is not None:
@@ -212,7 +215,7 @@ class Reconciler:
         if not problems and waiting is None:
             config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
             await self._children.prune_config_maps(service, config_map, spec.spec.runtime.revision_history_limit)
-        return _Applied(tuple(problems), revision, resolved, waiting)
+        return _Applied(tuple(problems), revision, resolved, waiting, failure)
 
     def _wait_for_turn(self, service: Service, resolved: Resolved, revision: str | None) -> Waiting | None:
         """Ask for a turn where the way to a revision is an upgrade of ours; set where there is none yet."""
@@ -310,6 +313,7 @@ class Reconciler:
                 paused=paused,
                 trouble=memory.trouble,
                 report=self._reports(key),
+                served_kinds=self._caches.served,
                 now=datetime.now(UTC),
             )
         )

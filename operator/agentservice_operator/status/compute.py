@@ -69,6 +69,8 @@ class Situation:
     """As the last look found it; None where there was none, or after a restart."""
     report: RuntimeReport | None
     """What the pods said last; None where they never answered this process."""
+    served_kinds: frozenset[str]
+    """Those of ``OPTIONAL_KINDS`` that the API server has."""
     now: datetime
 
 
@@ -327,6 +329,7 @@ def _side_conditions(situation: Situation, *, ready: bool) -> list[_Wanted]:
         _sharing(situation),
         _pause(situation.paused),
         _upgrade(situation, ready=ready),
+        _monitoring(situation),
     ]
     return [wanted for wanted in found if wanted is not None] + _reported(situation)
 
@@ -386,6 +389,21 @@ def _upgrade(situation: Situation, *, ready: bool) -> _Wanted | None:
     inputs = Inputs(situation.generation, situation.references)
     said = pending(situation.previous, inputs, desired=situation.revision, ready=ready, waiting=situation.waiting)
     return said and _Wanted(ConditionType.UPGRADE_PENDING, true=True, reason=said.reason, message=said.message)
+
+
+def _monitoring(situation: Situation) -> _Wanted | None:
+    if situation.spec is None:
+        return None
+    observability = situation.spec.observability
+    modes = {"PodMonitor": observability.pod_monitor.mode, "PrometheusRule": observability.prometheus_rule.mode}
+    lacking = [kind for kind, mode in modes.items() if mode == "Always" and kind not in situation.served_kinds]
+    if not lacking:
+        return None
+    message = (
+        f"The API server has no {' and no '.join(lacking)}, or the operator may not list it; the agents serve without."
+        " Install the CustomResourceDefinitions of the Prometheus operator, or set the mode to Auto."
+    )
+    return _Wanted(ConditionType.MONITORING_AVAILABLE, true=False, reason=Reason.KIND_NOT_AVAILABLE, message=message)
 
 
 def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | None) -> int:

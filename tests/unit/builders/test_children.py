@@ -28,6 +28,8 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
         "HorizontalPodAutoscaler",
         "PodDisruptionBudget",
         "NetworkPolicy",
+        "PodMonitor",
+        "PrometheusRule",
     ]
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.builders.defaults import AgentDefaults
 from agentservice_operator.cli.documents import to_yaml
 from agentservice_operator.cli.render import render
 from agentservice_operator.settings import read_defaults
 
+MONITORED = frozenset({"inherited-metadata", "longest-name", "monitoring"})
+"""The cases of a cluster with the Prometheus operator; in all others its objects would be the same."""
 CASES = sorted(folder for folder in (Path(__file__).parent / "golden").iterdir() if folder.is_dir())
 
 
@@ -23,14 +26,15 @@ def test_renders_the_golden_children(case: Path, request: pytest.FixtureRequest)
     golden, installed = case / "out.yaml", case / "defaults.yaml"
     defaults = read_defaults(installed) if installed.exists() else AgentDefaults()
 
-    rendered = to_yaml(
-        render(
-            case / "in.yaml",
-            runtime_image="agentservice-runtime:golden",
-            namespace="default",
-            defaults=defaults,
-        )
+    served = OPTIONAL_KINDS if case.name in MONITORED else OPTIONAL_KINDS - {"PodMonitor", "PrometheusRule"}
+    children = render(
+        case / "in.yaml",
+        runtime_image="agentservice-runtime:golden",
+        namespace="default",
+        defaults=defaults,
+        served_kinds=served,
     )
+    rendered = to_yaml(children)
 
     if request.config.getoption("--update-golden"):
         golden.write_text(rendered)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 from agentservice_operator.engine.cache import Cache, Caches, Child, Service, child_projection, service_projection
-from agentservice_operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, Kind, ServiceKey
+from agentservice_operator.engine.kinds import CONFIG_MAP, DEPLOYMENT, POD_MONITOR, ServiceKey
 from agentservice_operator.engine.ports import Object
 from agentservice_operator.engine.queue import Priority
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.engine.objects import HELLO, NAMESPACE, OTHER, Woken, agent_service, config_map, deployment
-
-POD_MONITOR = Kind("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
 
 
 @pytest.fixture

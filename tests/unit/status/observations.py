@@ -9,6 +9,7 @@ from typing import Any
 
 from agentservice_operator.api.v1alpha1.parse import parse
 from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
+from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.status.compute import Situation, Status
 from agentservice_operator.status.observed import DeploymentFacts, PodFacts
 
@@ -86,6 +87,7 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         paused=None,
         trouble=None,
         report=None,
+        served_kinds=OPTIONAL_KINDS,
         now=NOW,
     )
     return replace(whole, **fields)

@@ -59,6 +59,10 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.exposure.service.annotations": ("Service metadata.annotations",),
     "spec.networkPolicy": ("NetworkPolicy",),
     "spec.observability.logLevel": _CONFIGURATION,
+    "spec.observability.podMonitor": ("PodMonitor",),
+    "spec.observability.podMonitor.labels": ("PodMonitor metadata.labels",),
+    "spec.observability.prometheusRule": ("PrometheusRule",),
+    "spec.observability.prometheusRule.labels": ("PrometheusRule metadata.labels",),
 }
 """By the beginning of a leaf's path, the longest one counts: ``KIND PATH``, where a path stands for all below it and *
 for every kind."""

@@ -79,6 +79,9 @@ BY_HAND = {
             {"noSuchAffinity": {}},
         ),
     ),
+    "spec.observability.podMonitor.interval": ByHand(
+        others=("1m",), bounds=("1s", "9999h"), refused=("30", "0s", "1.5m", "1m30s", "10000s")
+    ),
     "spec.autoscaling.metrics[]": ByHand(
         others=(_pods_metric("10"),),
         bounds=(_pods_metric("1m"),),

@@ -22,6 +22,7 @@ class ConditionType(StrEnum):
     PROVIDER_HEALTHY = "ProviderHealthy"
     MODEL_RETIRING = "ModelRetiring"
     UPGRADE_PENDING = "UpgradePending"
+    MONITORING_AVAILABLE = "MonitoringAvailable"
 
 
 class Reason(StrEnum):
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     PAUSED_BY_SPEC = "PausedBySpec"
     PAUSED_BY_ANNOTATION = "PausedByAnnotation"
     PER_POD_STATE = "PerPodState"
+    KIND_NOT_AVAILABLE = "KindNotAvailable"
     # ProviderHealthy and ModelRetiring, as the pods report
     PROVIDER_ANSWERS = "ProviderAnswers"
     CREDENTIALS_REFUSED = "CredentialsRefused"

@@ -30,6 +30,7 @@ from agentservice_operator.api.v1alpha1.base import (
     RawObject,
     SecretKeyRef,
 )
+from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
     Disruption,
@@ -67,6 +68,8 @@ __all__ = [
     "NetworkPolicy",
     "ObjectMeta",
     "Observability",
+    "PodMonitor",
+    "PrometheusRule",
     "ResourceRequirements",
     "Rollout",
     "Runtime",
@@ -218,13 +221,6 @@ class NetworkPolicy(ApiModel):
             ".mode",
         ),
     )
-
-
-class Observability(ApiModel):
-    """What the pods tell about themselves."""
-
-    log_level: Literal["Debug", "Info", "Warning", "Error"] = "Info"
-    """Least severe log records that are written."""
 
 
 class InheritedMetadata(ApiModel):

@@ -1,4 +1,4 @@
-"""Labels and annotations that are a part of the API: people select by them, and the operator knows its own by them."""
+"""Names that are a part of the API: people select by them, and the operator knows its own by them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ SERVER = "server"
 """The component that answers callers."""
 REVISION_ANNOTATION = "agentservice.dev/revision"
 """On pods: what they run."""
+OPTIONAL_KINDS = frozenset({"PodMonitor", "PrometheusRule"})
+"""Kinds of children that come with other projects' CustomResourceDefinitions: an API server may lack them."""
 PAUSED_ANNOTATION = "agentservice.dev/paused"
 """On an AgentService, with the value ``true``: the operator writes no child."""
 FIELD_MANAGER = "agentservice-operator"
