@@ -34,8 +34,8 @@ test: $(READY) ## Every tier that this machine can run
 test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) ## This tier alone
 	@$(BIN)/python -m dev.test $*
 
-campaign: $(READY) ## Every fault at every write and event of an AgentService's life; CASE='life: siv-2' for some of them
-	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.fault_campaign $(if $(CASE),'$(CASE)')
+campaign: $(READY) ## Every fault at every write and event of an AgentService's life; CASE='life: siv-2' or EVERY=20 for some
+	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.fault_campaign $(if $(CASE),'$(CASE)') $(if $(EVERY),--every $(EVERY))
 
 mutants: $(READY) ## Break every promise on purpose and see its test fail; MUTANT='words' for some of them
 	@PYTHONPATH=.:operator $(BIN)/python -m tests.mutants $(if $(MUTANT),'$(MUTANT)')

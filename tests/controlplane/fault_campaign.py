@@ -8,12 +8,14 @@ absence of the operator (SIV-7) or two leaders (SIV-9), are tests of their own; 
 
     python -m tests.controlplane.fault_campaign                          all of them
     python -m tests.controlplane.fault_campaign "life: siv-1 crash"      those whose name begins so
+    python -m tests.controlplane.fault_campaign --every 20               one of twenty
 
 Source: Sieve, OSDI '22, https://github.com/sieve-project/sieve
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import re
 import shlex
@@ -275,8 +277,8 @@ async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recordi
     outcome.ended += [words for words in on.deaths if not words.startswith(killed)]
 
 
-async def campaign(cluster: Cluster, folder: Path, wanted: str) -> Outcome:
-    """Record what is needed, and run every case whose name begins with ``wanted``."""
+async def campaign(cluster: Cluster, folder: Path, wanted: str, every: int, outcome: Outcome) -> None:
+    """Record what is needed, and run the cases whose name begins with ``wanted``, or one of so many of them."""
     scenarios = [name for name in SCENARIOS if wanted.startswith(f"{name}:")] or ["life", "end", "late"]
     recordings = {}
     for name in scenarios:
@@ -286,10 +288,10 @@ async def campaign(cluster: Cluster, folder: Path, wanted: str) -> Outcome:
     if "life" in recordings:
         never_made = {kind.plural for kind in CHILDREN} - recordings["life"].created.keys()
         assert not never_made, f"the scenario 'life' makes no {never_made}: give it a spec that asks for them"
-    chosen = [case for name in scenarios for case in cases(name, recordings[name]) if str(case).startswith(wanted)]
+    found = [case for name in scenarios for case in cases(name, recordings[name]) if str(case).startswith(wanted)]
+    chosen = found[::every]
     kinds = ([case for case in chosen if case.crashes], [case for case in chosen if not case.crashes])
     batches = [kind[first : first + LIVES] for kind in kinds for first in range(0, len(kind), LIVES)]
-    outcome = Outcome()
     slots = asyncio.Semaphore(LANES)
 
     async def some(batch: Sequence[Case]) -> None:
@@ -302,7 +304,6 @@ async def campaign(cluster: Cluster, folder: Path, wanted: str) -> Outcome:
         await asyncio.gather(*map(some, batches))
     finally:
         progress.cancel()
-    return outcome
 
 
 async def _progress(outcome: Outcome, count: int) -> None:
@@ -334,19 +335,29 @@ def run_single(folder: Path, outcome: Outcome) -> None:
 
 def main() -> int:
     """Run the campaign on a control plane of its own; 1 where a case failed."""
-    wanted = " ".join(sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="agentservice-campaign-") as folder:
-        with control_plane(Path(folder) / "plane") as cluster:
-            install_definitions(cluster)
-            outcome = asyncio.run(campaign(cluster, Path(folder), wanted))
-        if not wanted:
-            run_single(Path(folder), outcome)
+    parser = argparse.ArgumentParser(description="Every fault at every moment of an AgentService's life.")
+    parser.add_argument("wanted", nargs="?", default="", help="how the name of a case begins")
+    parser.add_argument("--every", type=int, default=1, help="one of how many is tried")
+    asked = parser.parse_args()
+    outcome, ended_early = Outcome(), False
+    with tempfile.TemporaryDirectory(prefix="agentservice-campaign-") as name:
+        folder = Path(name)
+        try:
+            with control_plane(folder / "plane") as cluster:
+                install_definitions(cluster)
+                asyncio.run(campaign(cluster, folder, asked.wanted, asked.every, outcome))
+            if not asked.wanted:
+                run_single(folder, outcome)
+        except KeyboardInterrupt:
+            ended_early = True
     for case in outcome.failed:
         say(f"again: {case.command}")
     for words in outcome.ended:
         say(f"an operator ended by itself, {words}")
     print(outcome.table())  # noqa: T201 - the result of this program
-    return 1 if outcome.failed or outcome.ended or not outcome.count else 0
+    if ended_early:
+        say("ended early: the table has what was judged until then")
+    return 1 if outcome.failed or outcome.ended or ended_early or not outcome.count else 0
 
 
 if __name__ == "__main__":

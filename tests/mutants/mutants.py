@@ -171,10 +171,10 @@ MUTANTS = (
     ),
     Mutant(
         _ABSENT,
-        "the children do not belong to the AgentService",
+        "the garbage collector does not find the owner of the children",
         f"{OPERATOR}/builders/labels.py",
-        "if service.metadata.uid:",
-        "if not service.metadata.uid:",
+        '"kind": KIND',
+        '"kind": KIND.lower()',
         f"{TESTS}/test_operator_deletion.py::test_kpf_3_deleting_an_agent_service_takes_all_its_children_along",
     ),
     Mutant(
@@ -201,7 +201,7 @@ MUTANTS = (
         "before_write=self._check",
         "before_write=None",
         f"{TESTS}/test_faults_leadership.py"
-        "::test_siv_9_a_leader_that_froze_between_two_writes_does_not_go_on_when_it_wakes",
+        "::test_siv_9_a_leader_that_wakes_before_another_leads_does_not_write_on_an_old_lease",
     ),
     Mutant(
         _FAULT,
