@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := operator agent_runtime dev tests
+SOURCES := operator agent_runtime dev tests benchmarks
 
-.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign mutants check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign mutants bench-operator check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
@@ -39,6 +39,9 @@ campaign: $(READY) ## Every fault at every write and event of an AgentService's 
 
 mutants: $(READY) ## Break every promise on purpose and see its test fail; MUTANT='words' for some of them
 	@PYTHONPATH=.:operator $(BIN)/python -m tests.mutants $(if $(MUTANT),'$(MUTANT)')
+
+bench-operator: $(READY) ## Measure the operator against its floor and its goals; KEEP=1 writes docs/benchmarks.md
+	@PYTHONPATH=.:operator $(BIN)/python -m benchmarks.operator $(if $(KEEP),--keep)
 
 check: $(READY) ## Lint, types, imports, spelling, generated files fresh
 	$(BIN)/ruff check .

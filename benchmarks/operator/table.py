@@ -1,0 +1,112 @@
+"""From the raw figures of a run to the table in docs/benchmarks.md; pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Figures = dict[str, Any]
+
+_PAGE = """# Benchmarks
+
+Written by `make bench-operator KEEP=1`; the raw figures are in `benchmarks/operator/results/`. Ratios and counts mean
+something on any machine, times only beside each other in one run.
+
+{date}, {cpus} CPUs, {memory_gib:.0f} GiB, Python {python}, Kubernetes {kubernetes}, {rounds} rounds.
+
+| what | goal | found | met |
+|---|---|---|---|
+{rows}
+
+The floor is a bare client (aiohttp, orjson, 32 requests in flight) that creates the same AgentServices and writes the
+same children by server-side apply, in a control plane of its own, in turns with the operator. The operator also reads
+each child before it makes it, and writes two statuses. kwok makes the pods Ready.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One promise beside what was measured.
+
+    Args:
+        what: was measured.
+        goal: what it may be at most.
+        found: what it was.
+        unit: of both, with a blank before it where one belongs.
+        digits: after the point.
+    """
+
+    what: str
+    goal: float
+    found: float
+    unit: str = ""
+    digits: int = 0
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is reached."""
+        return self.found <= self.goal
+
+    def cells(self) -> tuple[str, str, str]:
+        """What, goal and found as text."""
+        return self.what, f"<= {self.goal:g}{self.unit}", f"{self.found:.{self.digits}f}{self.unit}"
+
+
+def rows(run: Figures) -> Iterator[Row]:
+    """What a run says about each promise that has a figure."""
+    yield from _at_once(run)
+    life = run["life"]
+    yield from _memory(life, run["foreign"])
+    yield from _reaction(life)
+    yield from _at_rest(life)
+    ratio = median(run["failing"], "seconds") / median(run["healthy"], "seconds")
+    yield Row(f"time of {run['neighbours']} AgentServices beside one that fails in a loop", 1.1, ratio, " x", 2)
+
+
+def _at_once(run: Figures) -> Iterator[Row]:
+    count, ours = run["count"], run["operator"]
+    ratio = median(ours, "seconds") / median(run["floor"], "seconds")
+    yield Row(
+        f"{count} AgentServices at once, until their children are complete, against the floor", 1.5, ratio, " x", 2
+    )
+    children, writes = ours[0]["children"], median(ours, "writes_per_service")
+    yield Row(f"writes for each of them, with {children} children", 1.5 * (children + 2), writes, digits=2)
+    yield Row("of these to status", 4, median(ours, "status_writes_per_service"), digits=2)
+    yield Row("refusals of the API server (429) meanwhile", 0, max(each["refused_429"] for each in ours))
+
+
+def _memory(life: Figures, foreign: Figures) -> Iterator[Row]:
+    yield Row("memory without AgentServices", 90, life["memory_idle_kib"] / 1024, " MiB")
+    slope = (life["memory_many_kib"] - life["memory_idle_kib"]) / life["many"]
+    yield Row(f"memory for each of {life['many']} with one pod", 60, slope, " KiB")
+    ratio = foreign["with_kib"] / foreign["without_kib"]
+    yield Row(f"memory beside {foreign['objects']} ConfigMaps and Deployments of others", 1.05, ratio, " x", 2)
+
+
+def _reaction(life: Figures) -> Iterator[Row]:
+    few, many = life["few_figures"], life["many_figures"]
+    for count, figures in ((life["few"], few), (life["many"], many)):
+        yield Row(f"deleted child back, p99, with {count} AgentServices", 1000, figures["repair_p99_ms"], " ms")
+    ratio = many["edit_p99_ms"] / few["edit_p99_ms"]
+    yield Row(f"edit to new Deployment, p99, with {life['many']} against {life['few']}", 2, ratio, " x", 2)
+
+
+def _at_rest(life: Figures) -> Iterator[Row]:
+    no_op, restart = life["no_op"], life["restart"]
+    yield Row(f"writes for {no_op['edits']} edits that change nothing", 0, no_op["writes"])
+    ratio = no_op["cpu_ms_per_edit"] / no_op["kopf_cpu_ms_per_edit"]
+    yield Row("CPU for each, against kopf with an empty handler", 3, ratio, " x", 1)
+    yield Row(f"writes for a restart with {life['many']}", 0, restart["writes"])
+
+
+def page(run: Figures) -> str:
+    """docs/benchmarks.md."""
+    lines = [" | ".join(("", *row.cells(), "yes" if row.met else "**no**", "")).strip() for row in rows(run)]
+    return _PAGE.format(rows="\n".join(lines), date=run["date"], rounds=run["rounds"], **run["machine"])
+
+
+def median(rounds: Sequence[Figures], name: str) -> float:
+    """The median of a figure over rounds."""
+    return float(statistics.median(each[name] for each in rounds))
