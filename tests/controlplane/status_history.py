@@ -29,6 +29,10 @@ class History:
         """What kstatus said, one after the other, each as long as it lasted."""
         return [judgement for judgement, _ in groupby(judge(state) for state in self.states)]
 
+    def reasons(self) -> set[str]:
+        """The reasons of all conditions that ever were."""
+        return {entry["reason"] for state in self.states for entry in state["status"].get("conditions", ())}
+
     def breaches(self) -> list[str]:
         """Where the rules on conditions are broken (checks API-1 and API-2)."""
         found = [f"{breach} in {state['status']}" for state in self.states for breach in _breaches(state)]

@@ -42,6 +42,7 @@ def test_api_1_api_2_every_status_of_a_life_keeps_the_conventions(
     first = [WORKING, SERVES]
     edited, broken = [WORKING, SERVES], [WORKING, STUCK]
     assert history.judgements() == [*first, *edited, *broken, *edited, *edited, *edited]
+    assert history.reasons() >= {"Progressing", "RollingOut", "PerPodState", "Resolved", "ScaledToZero"}
     assert operator.child.exit_code is None
 
 
