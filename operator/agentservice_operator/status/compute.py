@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any
 
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
 from agentservice_operator.api.v1alpha1.types import AgentServiceSpec, Disruption
@@ -15,11 +15,11 @@ from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFac
 from agentservice_operator.status.problems import Problem, pod_problem
 from agentservice_operator.status.runtime_report import RuntimeReport, findings
 from agentservice_operator.status.upgrades import Inputs, Waiting, applied_inputs, pending
+from agentservice_operator.status.wanted import Wanted, condition, conditions_by_type
 
 Status = dict[str, Any]
 
 DEFAULT_PROGRESS_DEADLINE_SECONDS = 300
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _HTTP_PORT = 80
 
 
@@ -85,15 +85,6 @@ class Verdict:
     """To be remembered for the next look."""
 
 
-class _Wanted(NamedTuple):
-    """A condition before it has a time."""
-
-    type: ConditionType
-    true: bool
-    reason: str
-    message: str
-
-
 @dataclass(frozen=True, slots=True)
 class _Ready:
     status: bool
@@ -105,19 +96,19 @@ class _Ready:
 def compute(situation: Situation) -> Verdict:
     """Say how an AgentService is, in conditions that ``kubectl wait``, kstatus, Flux, Helm and people understand."""
     ready = _ready(situation)
-    previous = _conditions_by_type(situation.previous)
+    previous = conditions_by_type(situation.previous)
     trouble = _trouble(situation, ready)
     stalled, look_again_after = _stalled(situation, ready, trouble)
     generation = situation.paused.applied_generation if situation.paused else situation.generation
 
-    wanted = [_Wanted(ConditionType.READY, ready.status, ready.reason, ready.message)]
+    wanted = [Wanted(ConditionType.READY, ready.status, ready.reason, ready.message)]
     if not ready.status and not situation.paused:
         kind = ConditionType.STALLED if stalled else ConditionType.RECONCILING
-        wanted.append(_Wanted(kind, true=True, reason=ready.reason, message=ready.message))
+        wanted.append(Wanted(kind, true=True, reason=ready.reason, message=ready.message))
     wanted += _side_conditions(situation, ready=ready.status)
     # -1 says in a status that no generation was applied yet; a condition has no word for it below 0.
     about = max(0, generation)
-    conditions = [_condition(each, previous.get(each.type), about, situation.now) for each in wanted]
+    conditions = [condition(each, previous.get(each.type), about, situation.now) for each in wanted]
     if look_again_after is None and not ready.status and situation.deployment is not None:
         left = _seconds_left(situation, situation.deployment)
         look_again_after = left if situation.deployment.deadline_exceeded and left > 0 else None
@@ -126,18 +117,18 @@ def compute(situation: Situation) -> Verdict:
 
 def reason_of(status: Mapping[str, Any]) -> str:
     """The Ready condition's reason, ``Unknown`` where there is none."""
-    return str(_conditions_by_type(status).get(ConditionType.READY, {}).get("reason", "Unknown"))
+    return str(conditions_by_type(status).get(ConditionType.READY, {}).get("reason", "Unknown"))
 
 
 def is_ready(status: Mapping[str, Any], generation: int) -> bool:
     """Whether a status says that this generation of the spec is Ready."""
-    ready = _conditions_by_type(status).get(ConditionType.READY, {})
+    ready = conditions_by_type(status).get(ConditionType.READY, {})
     return (ready.get("status"), ready.get("observedGeneration")) == ("True", generation)
 
 
 def has_condition(status: Mapping[str, Any], kind: ConditionType) -> bool:
     """Whether a status says anything about this aspect."""
-    return kind in _conditions_by_type(status)
+    return kind in conditions_by_type(status)
 
 
 def _status(situation: Situation, ready: _Ready, generation: int, conditions: list[dict[str, Any]]) -> Status:
@@ -199,7 +190,7 @@ def _ready(situation: Situation) -> _Ready:
 
 def _while_unobserved(situation: Situation, deployment: DeploymentFacts) -> _Ready:
     """The Deployment controller has not seen the newest spec: its counts speak of the one before."""
-    before = _conditions_by_type(situation.previous).get(ConditionType.READY, {})
+    before = conditions_by_type(situation.previous).get(ConditionType.READY, {})
     same = situation.previous.get("currentRevision") == deployment.revision
     same = same and deployment.wanted_replicas > 0
     if same and before.get("status") == "True" and before.get("reason") == Reason.AVAILABLE:
@@ -301,7 +292,7 @@ def _trouble(situation: Situation, ready: _Ready) -> Trouble | None:
         return known
     since = situation.now
     if known is None:  # this process has just started: what an earlier one reported still counts
-        before = _conditions_by_type(situation.previous).get(ConditionType.RECONCILING, {})
+        before = conditions_by_type(situation.previous).get(ConditionType.RECONCILING, {})
         if (before.get("reason"), before.get("observedGeneration")) == (reason, generation):
             since = datetime.fromisoformat(before["lastTransitionTime"])
     return Trouble(reason, generation, since)
@@ -315,14 +306,14 @@ def _stalled(situation: Situation, ready: _Ready, trouble: Trouble | None) -> tu
     deployment = situation.deployment
     if problem.terminal or (deployment is not None and not situation.problems and _is_late(situation, deployment)):
         return True, None
-    before = _conditions_by_type(situation.previous).get(ConditionType.STALLED)
+    before = conditions_by_type(situation.previous).get(ConditionType.STALLED)
     if before is not None and before.get("observedGeneration") == situation.generation:
         return True, None
     left = (trouble.since + _progress_deadline(situation) - situation.now).total_seconds()
     return (True, None) if left <= 0 else (False, left)
 
 
-def _side_conditions(situation: Situation, *, ready: bool) -> list[_Wanted]:
+def _side_conditions(situation: Situation, *, ready: bool) -> list[Wanted]:
     found = [
         _references(situation),
         _scaling(situation.autoscaler),
@@ -334,64 +325,62 @@ def _side_conditions(situation: Situation, *, ready: bool) -> list[_Wanted]:
     return [wanted for wanted in found if wanted is not None] + _reported(situation)
 
 
-def _references(situation: Situation) -> _Wanted | None:
+def _references(situation: Situation) -> Wanted | None:
     for problem in situation.problems:
         if problem.reason is Reason.REFERENCE_NOT_FOUND:
-            return _Wanted(
-                ConditionType.REFERENCES_RESOLVED, true=False, reason=problem.reason, message=problem.message
-            )
+            return Wanted(ConditionType.REFERENCES_RESOLVED, true=False, reason=problem.reason, message=problem.message)
     if not situation.has_references:
         return None
     message = "Everything that the spec refers to was found."
-    return _Wanted(ConditionType.REFERENCES_RESOLVED, true=True, reason=Reason.RESOLVED, message=message)
+    return Wanted(ConditionType.REFERENCES_RESOLVED, true=True, reason=Reason.RESOLVED, message=message)
 
 
-def _scaling(autoscaler: AutoscalerFacts | None) -> _Wanted | None:
+def _scaling(autoscaler: AutoscalerFacts | None) -> Wanted | None:
     if autoscaler is None or autoscaler.scaling_active is None:
         return None
-    return _Wanted(ConditionType.SCALING_ACTIVE, autoscaler.scaling_active, autoscaler.reason, autoscaler.message)
+    return Wanted(ConditionType.SCALING_ACTIVE, autoscaler.scaling_active, autoscaler.reason, autoscaler.message)
 
 
-def _sharing(situation: Situation) -> _Wanted | None:
+def _sharing(situation: Situation) -> Wanted | None:
     if situation.spec is None or _replicas_possible(situation.spec, situation.deployment) <= 1:
         return None
     message = "State is Ephemeral: conversations live in one pod each and are lost with it."
-    return _Wanted(ConditionType.STATE_SHARED, true=False, reason=Reason.PER_POD_STATE, message=message)
+    return Wanted(ConditionType.STATE_SHARED, true=False, reason=Reason.PER_POD_STATE, message=message)
 
 
-def _pause(paused: Paused | None) -> _Wanted | None:
+def _pause(paused: Paused | None) -> Wanted | None:
     if paused is None:
         return None
     where = "spec.paused" if paused.by is Reason.PAUSED_BY_SPEC else f"the annotation {PAUSED_ANNOTATION}"
     message = f"The operator writes no child until {where} is removed."
-    return _Wanted(ConditionType.PAUSED, true=True, reason=paused.by, message=message)
+    return Wanted(ConditionType.PAUSED, true=True, reason=paused.by, message=message)
 
 
-def _reported(situation: Situation) -> list[_Wanted]:
+def _reported(situation: Situation) -> list[Wanted]:
     """What the pods say of their models. Until those of a revision have answered, what is known of the spec holds."""
     deployment, report = situation.deployment, situation.report
     if situation.spec is None or deployment is None or deployment.wanted_replicas == 0:
         return []
     if report is not None and report.revision == deployment.revision:
-        return [_Wanted(each.type, each.true, each.reason, each.message) for each in findings(report, situation.spec)]
-    previous = _conditions_by_type(situation.previous)
+        return findings(report, situation.spec)
+    previous = conditions_by_type(situation.previous)
     known = [
         previous[kind] for kind in (ConditionType.PROVIDER_HEALTHY, ConditionType.MODEL_RETIRING) if kind in previous
     ]
     return [
-        _Wanted(ConditionType(entry["type"]), entry["status"] == "True", entry["reason"], entry["message"])
+        Wanted(ConditionType(entry["type"]), entry["status"] == "True", entry["reason"], entry["message"])
         for entry in known
         if entry.get("observedGeneration") == situation.generation
     ]
 
 
-def _upgrade(situation: Situation, *, ready: bool) -> _Wanted | None:
+def _upgrade(situation: Situation, *, ready: bool) -> Wanted | None:
     inputs = Inputs(situation.generation, situation.references)
     said = pending(situation.previous, inputs, desired=situation.revision, ready=ready, waiting=situation.waiting)
-    return said and _Wanted(ConditionType.UPGRADE_PENDING, true=True, reason=said.reason, message=said.message)
+    return said and Wanted(ConditionType.UPGRADE_PENDING, true=True, reason=said.reason, message=said.message)
 
 
-def _monitoring(situation: Situation) -> _Wanted | None:
+def _monitoring(situation: Situation) -> Wanted | None:
     if situation.spec is None:
         return None
     observability = situation.spec.observability
@@ -403,7 +392,7 @@ def _monitoring(situation: Situation) -> _Wanted | None:
         f"The API server has no {' and no '.join(lacking)}, or the operator may not list it; the agents serve without."
         " Install the CustomResourceDefinitions of the Prometheus operator, or set the mode to Auto."
     )
-    return _Wanted(ConditionType.MONITORING_AVAILABLE, true=False, reason=Reason.KIND_NOT_AVAILABLE, message=message)
+    return Wanted(ConditionType.MONITORING_AVAILABLE, true=False, reason=Reason.KIND_NOT_AVAILABLE, message=message)
 
 
 def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | None) -> int:
@@ -412,22 +401,3 @@ def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | Non
     if spec.replicas is not None:
         return spec.replicas
     return deployment.wanted_replicas if deployment else 1
-
-
-def _condition(wanted: _Wanted, previous: Mapping[str, Any] | None, generation: int, now: datetime) -> dict[str, Any]:
-    status = "True" if wanted.true else "False"
-    since = now.astimezone(UTC).strftime(_TIME)
-    if previous is not None and previous.get("status") == status:
-        since = previous["lastTransitionTime"]
-    return {
-        "type": str(wanted.type),
-        "status": status,
-        "reason": str(wanted.reason),
-        "message": wanted.message,
-        "observedGeneration": generation,
-        "lastTransitionTime": since,
-    }
-
-
-def _conditions_by_type(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {entry["type"]: entry for entry in status.get("conditions") or ()}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
 from agentservice_operator.api.v1alpha1.types import AgentServiceSpec, Model
+from agentservice_operator.status.wanted import Wanted
 
 Health = Literal["unknown", "healthy", "failing"]
 
@@ -58,16 +59,6 @@ class RuntimeReport:
     models: tuple[ModelState, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A condition that comes from the runtime's report."""
-
-    type: ConditionType
-    true: bool
-    reason: Reason
-    message: str
-
-
 def combine(reports: Iterable[PodReport], revision: str) -> RuntimeReport | None:
     """The reports of the pods of one revision as one; None where there is none.
 
@@ -84,25 +75,21 @@ def combine(reports: Iterable[PodReport], revision: str) -> RuntimeReport | None
     return RuntimeReport(revision, tuple(sorted(models, key=lambda model: model.name)))
 
 
-def findings(report: RuntimeReport, spec: AgentServiceSpec) -> list[Finding]:
+def findings(report: RuntimeReport, spec: AgentServiceSpec) -> list[Wanted]:
     """What a report says about the models of the spec."""
     known = {model.name: model for model in spec.models if model.anthropic}
     states = [(known[state.name], state) for state in report.models if state.name in known]
     failing = [_failure(model, state.code) for model, state in states if state.health == "failing"]
     found = []
     if failing:
-        found.append(
-            Finding(ConditionType.PROVIDER_HEALTHY, true=False, reason=failing[0][0], message=_joined(failing))
-        )
+        found.append(Wanted(ConditionType.PROVIDER_HEALTHY, true=False, reason=failing[0][0], message=_joined(failing)))
     elif any(state.health == "healthy" for _, state in states):
         message = "The latest calls of the models were answered."
-        found.append(
-            Finding(ConditionType.PROVIDER_HEALTHY, true=True, reason=Reason.PROVIDER_ANSWERS, message=message)
-        )
+        found.append(Wanted(ConditionType.PROVIDER_HEALTHY, true=True, reason=Reason.PROVIDER_ANSWERS, message=message))
     going = [_retirement(model, state.retires) for model, state in states if state.retires is not None]
     if going:
         message = " ".join(going)
-        found.append(Finding(ConditionType.MODEL_RETIRING, true=True, reason=Reason.MODEL_RETIRES, message=message))
+        found.append(Wanted(ConditionType.MODEL_RETIRING, true=True, reason=Reason.MODEL_RETIRES, message=message))
     return found
 
 
