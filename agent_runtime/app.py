@@ -45,7 +45,7 @@ def build_app(
         timeout_seconds=config.request_timeout_seconds,
     )
     # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.
-    stages = Middleware(wrap_routes, keys=keys, lifecycle=lifecycle)
+    stages = Middleware(wrap_routes, keys=keys, lifecycle=lifecycle, prefix=config.path_prefix)
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
     app.include_router(chat_routes(config, handler))

@@ -80,6 +80,8 @@ class RuntimeConfig(_ConfigModel):
     models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)]
     agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)]
     default_agent: str
+    path_prefix: str | None = None
+    """Where a proxy in front of several services sends the requests of this one, such as ``/support``."""
     request_timeout_seconds: Annotated[float, Field(gt=0)]
     max_concurrent_requests: Annotated[int, Field(ge=1)]
     max_queued_requests: Annotated[int, Field(ge=0)]

@@ -20,15 +20,17 @@ from agent_runtime.pipeline.deadline import deadline
 from agent_runtime.pipeline.identity import identity
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.pipeline.lame_duck import lame_duck
+from agent_runtime.pipeline.path_prefix import path_prefix
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.telemetry import telemetry
 from agent_runtime.pipeline.turn import Handler, Stage
 
 
-def wrap_routes(routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle) -> ASGIApp:
+def wrap_routes(routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle, prefix: str | None) -> ASGIApp:
     """`routes` behind everything that a request passes before its input is read."""
     stages: list[Callable[[ASGIApp], ASGIApp]] = [
+        *([path_prefix(prefix)] if prefix else []),
         request_id,
         telemetry,
         lame_duck(lifecycle),  # outside of what may refuse: a refusal must close its connection too

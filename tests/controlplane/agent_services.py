@@ -32,10 +32,16 @@ CHILDREN = {
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "PodDisruptionBudget": "policy/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "Ingress": "networking.k8s.io/v1",
     "PodMonitor": "monitoring.coreos.com/v1",
     "PrometheusRule": "monitoring.coreos.com/v1",
 }
 """Every kind of child, and its API version."""
+EVERY_CHILD: Object = {
+    "autoscaling": {"minReplicas": 1, "maxReplicas": 3},
+    "exposure": {"ingress": {"hosts": ["agents.example.com"]}},
+}
+"""What in a spec asks for a child of every kind."""
 
 
 def install_definitions(cluster: Cluster) -> None:

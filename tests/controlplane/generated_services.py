@@ -190,6 +190,12 @@ def _repair_network(spec: dict[str, Any]) -> None:
         policy["mode"] = "Enabled"
 
 
+def _repair_exposure(spec: dict[str, Any]) -> None:
+    ingress = spec.get("exposure", {}).get("ingress")
+    if ingress is not None:
+        ingress |= {"hosts": ["agents.example.com", "*.example.com"], "path": "/support"}
+
+
 _REPAIRS = (
     _repair_models,
     _repair_prompts,
@@ -198,4 +204,5 @@ _REPAIRS = (
     _repair_environment,
     _repair_pods,
     _repair_network,
+    _repair_exposure,
 )

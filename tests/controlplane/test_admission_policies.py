@@ -22,6 +22,14 @@ pytestmark = pytest.mark.usefixtures("crd")
 
 AUTHOR = "author"
 """May write AgentServices, and nothing else."""
+CHILDREN = {
+    "apiGroups": [""],
+    "resources": ["configmaps", "secrets", "serviceaccounts", "services"],
+    "verbs": ["create"],
+}
+INGRESSES = {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["create"]}
+"""Rules of a Role."""
+INGRESS = {"hosts": ["agents.example.com"]}
 
 
 @pytest.fixture
@@ -38,6 +46,7 @@ def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
             agent_service(namespace, "probe", inheritedMetadata={"labels": {"example.com/team": "a"}}),
             reachable(namespace, "allowTo"),
             agent_service(namespace, "probe", runtime={"serviceAccount": {"name": "cloud"}}),
+            agent_service(namespace, "probe", exposure={"ingress": INGRESS}),
         ):
             wait_until(partial(refusal, api, beyond), deadline=30, describe=lambda: "the policies are not in force yet")
         yield api
@@ -109,8 +118,7 @@ def test_metadata_that_somebody_else_set_is_left_alone_by_other_edits_and_not_ta
 def test_who_may_create_the_children_may_choose_their_metadata(
     cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any]
 ) -> None:
-    children = {"apiGroups": [""], "resources": ["services", "serviceaccounts"], "verbs": ["create"]}
-    with applied(cluster, grant(namespace, "children", children)):
+    with applied(cluster, grant(namespace, "children", CHILDREN)):
         assert refusal(author, agent_service(namespace, "hello", **spec)) is None
 
 
@@ -163,6 +171,62 @@ def test_sec_3_who_could_do_it_without_us_may_choose_the_service_account(
     right = {"apiGroups": [kind[0]], "resources": [kind[1]], "verbs": ["create"]}
     with applied(cluster, grant(namespace, kind[1], right)):
         assert refusal(author, agent_service(namespace, **spec)) is None
+
+
+def test_metadata_that_an_ingress_inherits_needs_the_right_to_create_one(
+    cluster: Cluster, author: Any, namespace: str
+) -> None:
+    exposed = {"exposure": {"ingress": INGRESS}}
+    cluster.api.apply(agent_service(namespace, "hello", **exposed))
+    annotated = agent_service(
+        namespace, "hello", inheritedMetadata={"annotations": {"example.com/snippet": "deny all;"}}, **exposed
+    )
+
+    with applied(cluster, grant(namespace, "children", CHILDREN)):
+        told = refusal(author, annotated)
+        with applied(cluster, grant(namespace, "ingresses", INGRESSES)):
+            assert refusal(author, annotated) is None
+
+    assert told is not None
+    assert f"spec.inheritedMetadata: a change needs the right to create Ingresses in namespace {namespace}" in told
+
+
+@pytest.mark.parametrize(
+    "ingress",
+    [
+        {"hosts": ["agents.example.com", "www.example.com"]},
+        {"hosts": ["agents.example.com"], "tls": {"secretName": "wildcard"}},
+        {"hosts": ["agents.example.com"], "annotations": {"example.com/snippet": "deny all;"}},
+    ],
+    ids=str,
+)
+def test_an_ingress_and_any_change_of_it_need_the_right_to_create_one(
+    cluster: Cluster, author: Any, namespace: str, ingress: dict[str, Any]
+) -> None:
+    cluster.api.apply(agent_service(namespace, "exposed", exposure={"ingress": INGRESS}))
+    wanted = [
+        agent_service(namespace, "hello", exposure={"ingress": ingress}),
+        agent_service(namespace, "exposed", exposure={"ingress": ingress}),
+    ]
+
+    told = [refusal(author, each) for each in wanted]
+    with applied(cluster, grant(namespace, "ingresses", INGRESSES)):
+        allowed = [refusal(author, each) for each in wanted]
+
+    says = (
+        f"spec.exposure.ingress: a change needs the right to create Ingresses in namespace {namespace}, which {AUTHOR}"
+    )
+    assert [says in str(each) for each in told] == [True, True]
+    assert allowed == [None, None]
+
+
+def test_an_ingress_that_somebody_else_allowed_is_left_alone_by_other_edits_and_may_go(
+    cluster: Cluster, author: Any, namespace: str
+) -> None:
+    cluster.api.apply(agent_service(namespace, "hello", exposure={"ingress": INGRESS}))
+
+    assert refusal(author, agent_service(namespace, "hello", exposure={"ingress": INGRESS}, replicas=2)) is None
+    assert refusal(author, agent_service(namespace, "hello")) is None
 
 
 @pytest.mark.parametrize("field", ["allowFrom", "allowTo"])

@@ -165,7 +165,7 @@ def ready_status() -> dict[str, Any]:
     }
     address = {"url": "http://hello.team-a.svc"}
     counts = {"replicas": 2, "readyReplicas": 2, "observedGeneration": 1}
-    return {**counts, "address": address, "model": "claude", "conditions": [ready]}
+    return {**counts, "address": address, "model": "claude", "url": "https://agents.example.com", "conditions": [ready]}
 
 
 def without_age(listed: str) -> str:

@@ -48,7 +48,10 @@ RICH = {
         "rollout": {"maxSurge": "50%", "maxUnavailable": 0},
         "lameDuckSeconds": 0,
     },
-    "exposure": {"service": {"port": 8000, "annotations": {"example.com/tier": "internal"}}},
+    "exposure": {
+        "service": {"port": 8000, "annotations": {"example.com/tier": "internal"}},
+        "ingress": {"className": "nginx", "hosts": ["agents.example.com"], "tls": {"secretName": "agents-tls"}},
+    },
     "observability": {"logLevel": "Debug"},
 }
 """A spec with most of what can be said in one."""

@@ -18,6 +18,7 @@ from dev.process import wait_until
 from tests.controlplane.agent_services import (
     CHILDREN,
     DEADLINE,
+    EVERY_CHILD,
     AgentServices,
     Object,
     agent_service,
@@ -43,7 +44,7 @@ def test_prf_1_a_new_agent_service_costs_one_write_per_child_and_two(
     children = services.children()
     writes = operator.writes()
 
-    assert sorted(item["kind"] for item in children) == sorted(set(CHILDREN) - {"HorizontalPodAutoscaler"})
+    assert sorted(item["kind"] for item in children) == sorted(set(CHILDREN) - {"HorizontalPodAutoscaler", "Ingress"})
     assert len(writes) <= len(children) + 2, said(writes)
     assert all(write.code < 300 for write in writes), said(writes)
     assert conditions(ready) == {"Ready": ("True", "Available")}
@@ -80,7 +81,7 @@ def test_the_observed_generation_follows_an_edit_at_once(operator: OperatorProce
 def test_prf_8_a_watched_child_is_repaired(
     cluster: Cluster, operator: OperatorProcess, services: AgentServices, change: str
 ) -> None:
-    services.apply(autoscaling=AUTOSCALING)
+    services.apply(**EVERY_CHILD)
     services.wait_ready()
     operator.settle()
     wanted = {item["kind"]: spec_of(item) for item in services.children()}
@@ -125,6 +126,7 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
             "spec": {"template": {"spec": {"containers": [{"name": "runtime", "image": "other.invalid/x"}]}}}
         },
         "HorizontalPodAutoscaler": {"spec": {"maxReplicas": 9}},
+        "Ingress": {"spec": {"rules": [{"host": "other.example.com"}]}},
         "NetworkPolicy": {"spec": {"ingress": None}},
         "PodDisruptionBudget": {"spec": {"maxUnavailable": 3}},
         "PodMonitor": {"spec": {"podTargetLabels": ["other"]}},
@@ -196,7 +198,7 @@ def test_act_8_a_foreign_object_of_a_childs_name_stays_as_it_is(
     foreign = {kind: cluster.api.create(foreign_object(services, kind)) for kind in CHILDREN}
 
     for kind in CHILDREN:
-        services.apply(owner_of(kind), autoscaling=AUTOSCALING)
+        services.apply(owner_of(kind), **EVERY_CHILD)
 
     for kind, item in foreign.items():
         service = services.wait_not_ready("NameConflict", owner_of(kind))
@@ -223,7 +225,7 @@ def owner_of(kind: str) -> str:
 
 def foreign_object(services: AgentServices, kind: str) -> Object:
     """Somebody else's object under the name that the child of that kind will have; otherwise like the child."""
-    service = agent_service(services.namespace, owner_of(kind), autoscaling=AUTOSCALING)
+    service = agent_service(services.namespace, owner_of(kind), **EVERY_CHILD)
     child = next(c for c in build(parse(service), BuildContext(RUNTIME_IMAGE)) if c["kind"] == kind)
     labels = {"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/name": "foreign"}
     body = {**child, "metadata": {"name": child["metadata"]["name"], "namespace": services.namespace, "labels": labels}}
@@ -273,6 +275,7 @@ def key_of(secret: Object) -> str:
     ("kind", "wanted", "unwanted"),
     [
         ("HorizontalPodAutoscaler", {"autoscaling": AUTOSCALING}, {}),
+        ("Ingress", {"exposure": {"ingress": {"hosts": ["agents.example.com"]}}}, {}),
         ("NetworkPolicy", {}, {"networkPolicy": {"mode": "Disabled"}}),
         ("PodMonitor", {}, {"observability": {"podMonitor": {"mode": "Never"}}}),
         ("PrometheusRule", {}, {"observability": {"prometheusRule": {"mode": "Never"}}}),

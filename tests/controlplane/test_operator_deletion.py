@@ -6,10 +6,9 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, COLLECTION_DEADLINE, AgentServices, identity
+from tests.controlplane.agent_services import CHILDREN, COLLECTION_DEADLINE, EVERY_CHILD, AgentServices, identity
 from tests.controlplane.operator_process import OperatorProcess
 
-AUTOSCALING = {"minReplicas": 1, "maxReplicas": 3}
 HOLD = "pods.example.com/hold"
 
 
@@ -18,7 +17,7 @@ def test_kpf_3_deleting_an_agent_service_takes_all_its_children_along(
     own_operator: OperatorProcess, own_services: AgentServices, *, running: bool
 ) -> None:
     operator, services = own_operator.start(), own_services
-    services.apply(autoscaling=AUTOSCALING)
+    services.apply(**EVERY_CHILD)
     services.wait_ready()
     if not running:
         operator.stop()
@@ -39,7 +38,7 @@ def test_kpf_3_deleting_an_agent_service_takes_all_its_children_along(
 def test_siv_8_a_namesake_waits_for_the_end_of_the_old_children(
     cluster: Cluster, operator: OperatorProcess, services: AgentServices, held: str
 ) -> None:
-    services.apply(autoscaling=AUTOSCALING)
+    services.apply(**EVERY_CHILD)
     services.wait_ready()
     old = {child["metadata"]["uid"] for child in services.children()}
     path = cluster.api.path_of(services.child(held))
@@ -47,7 +46,7 @@ def test_siv_8_a_namesake_waits_for_the_end_of_the_old_children(
 
     services.delete()
     services.wait_gone()
-    reborn = services.apply(autoscaling=AUTOSCALING)
+    reborn = services.apply(**EVERY_CHILD)
     waiting = services.wait_not_ready("WaitingForDeletion")
     assert {c["type"] for c in waiting["status"]["conditions"]} >= {"Reconciling"}
     cluster.api.patch(path, {"metadata": {"finalizers": None}})

@@ -10,10 +10,9 @@ from agentservice_operator.builders.context import BuildContext
 
 from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, AgentServices, Object, agent_service, conditions
+from tests.controlplane.agent_services import CHILDREN, EVERY_CHILD, AgentServices, Object, agent_service, conditions
 from tests.e2e.agents import SMALL, wait_ready
 
-AUTOSCALING = {"minReplicas": 1, "maxReplicas": 2}
 WATCHED = sorted(set(CHILDREN) - {"Secret"})
 ROUNDS = 4
 PROMISED_SECONDS = 1.0
@@ -24,7 +23,7 @@ STALLED_SECONDS = 10.0
 
 def test_a_deleted_child_is_back_within_a_second(kind: Cluster, namespace: str) -> None:
     services = AgentServices(kind, namespace)
-    services.apply(autoscaling=AUTOSCALING, runtime=SMALL)
+    services.apply(**EVERY_CHILD, runtime=SMALL)
     wait_ready(kind, namespace, "hello")
 
     took = {}
@@ -63,7 +62,7 @@ def test_a_foreign_object_of_a_childs_name_stays_as_it_is(kind: Cluster, namespa
     before = steady(services, made)
 
     for child_kind in CHILDREN:
-        services.apply(owner_of(child_kind), autoscaling=AUTOSCALING, runtime=SMALL)
+        services.apply(owner_of(child_kind), **EVERY_CHILD, runtime=SMALL)
 
     for item in made:
         service = services.wait_not_ready("NameConflict", owner_of(item["kind"]))
@@ -96,7 +95,7 @@ def owner_of(kind: str) -> str:
 
 def foreign_object(services: AgentServices, kind: str) -> Object:
     """Somebody else's object under the name that the child of that kind will have; otherwise like the child."""
-    service = agent_service(services.namespace, owner_of(kind), autoscaling=AUTOSCALING)
+    service = agent_service(services.namespace, owner_of(kind), **EVERY_CHILD)
     child = next(c for c in build(parse(service), BuildContext("example.invalid/foreign")) if c["kind"] == kind)
     labels = {"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/name": "foreign"}
     body = {**child, "metadata": {"name": child["metadata"]["name"], "namespace": services.namespace, "labels": labels}}

@@ -19,6 +19,7 @@ from agent_runtime.api import event_stream
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.metrics import REQUESTS
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import load_config
@@ -56,8 +57,8 @@ class NoConversations:
         raise StateUnavailableError("its disk is full")
 
 
-def application(directory: Path, provider: Provider) -> ASGIApp:
-    config = load_config(write_config(directory))
+def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
+    config = load_config(write_config(directory, **fields))
     model = Model("main", provider, max_tokens=10, first_token_timeout_seconds=10, retries=0)
     return build_app(
         config,
@@ -175,3 +176,35 @@ async def test_a_turn_that_need_not_be_kept_is_answered_without_a_database(tmp_p
     await post(application(tmp_path, EchoProvider()), "/v1/chat", ASK_ONCE, send=caller.take)
 
     assert caller.status == 200
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "status"),
+    [
+        ("/support", "/support/v1/chat/stream", 200),
+        ("/support", "/v1/chat/stream", 200),  # inside the cluster, or behind a proxy that cuts it off itself
+        ("/support", "/supportive/v1/chat/stream", 404),
+        ("/support", "/support/support/v1/chat/stream", 404),
+        ("/v1", "/v1/v1/chat/stream", 200),
+        ("/v1", "/v1/chat/stream", 200),
+        (None, "/support/v1/chat/stream", 404),
+    ],
+)
+async def test_a_prefix_of_a_proxy_is_cut_off_and_hides_no_route(
+    tmp_path: Path, prefix: str | None, path: str, status: int
+) -> None:
+    caller = Caller()
+
+    await post(application(tmp_path, Broken(after=["One."]), path_prefix=prefix), path, ASK_ONCE, send=caller.take)
+
+    assert caller.status == status
+
+
+async def test_a_prefix_leaves_no_trace_in_the_metrics(tmp_path: Path) -> None:
+    app = application(tmp_path, Broken(after=["One."]), path_prefix="/support")
+
+    await post(app, "/support/v1/chat/stream", ASK_ONCE, send=Caller().take)
+
+    routes = {sample.labels["route"] for metric in REQUESTS.collect() for sample in metric.samples}
+    assert "/v1/chat/stream" in routes
+    assert not [route for route in routes if "support" in route]

@@ -16,7 +16,7 @@ from agent_runtime.config import (
     RuntimeConfig,
     StateConfig,
 )
-from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Model, SecretKeyRef, State
+from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Ingress, Model, SecretKeyRef, State
 from agentservice_operator.builders import names
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.drain import drain
@@ -60,6 +60,7 @@ def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfi
             _agent(agent, default_model, context) for agent in sorted(spec.agents, key=lambda agent: agent.name)
         ),
         default_agent=spec.default_agent or spec.agents[0].name,
+        path_prefix=_path_prefix(spec.exposure.ingress),
         request_timeout_seconds=spec.request_timeout_seconds,
         max_concurrent_requests=spec.runtime.max_concurrent_requests,
         max_queued_requests=spec.runtime.max_queued_requests,
@@ -106,6 +107,10 @@ def _agent(agent: Agent, default_model: str, context: BuildContext) -> AgentConf
         system_prompt=_system_prompt(agent, context),
         model=agent.model or default_model,
     )
+
+
+def _path_prefix(ingress: Ingress | None) -> str | None:
+    return (ingress.path.rstrip("/") or None) if ingress else None
 
 
 def _system_prompt(agent: Agent, context: BuildContext) -> str:

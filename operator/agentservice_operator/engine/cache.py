@@ -14,22 +14,26 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
-from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, Kind, ServiceKey
+from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, INGRESS, Kind, ServiceKey
 from agentservice_operator.engine.ownership import digest, owned, owns
 from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Object
 from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.observed import (
     AutoscalerFacts,
     DeploymentFacts,
+    IngressFacts,
     PodFacts,
     autoscaler_facts,
     deployment_facts,
+    ingress_facts,
     pod_facts,
 )
 
 log = structlog.get_logger(__name__)
 
 Wake = Callable[[ServiceKey, Priority], None]
+
+ChildFacts = DeploymentFacts | AutoscalerFacts | IngressFacts
 
 REMEMBERED_DELETIONS = 1000
 """More than can happen between a write and its answer."""
@@ -67,7 +71,7 @@ class Child:
     owns_replicas: bool
     holds_replicas: bool
     """Whether the count is one that we handed over and that nobody has set since."""
-    facts: DeploymentFacts | AutoscalerFacts | None
+    facts: ChildFacts | None
     resource_version: str = field(compare=False)
 
 
@@ -108,9 +112,10 @@ class Service:
 
 _REPLICAS = ("spec", "replicas")
 
-_FACTS: dict[Kind, Callable[[Object], DeploymentFacts | AutoscalerFacts]] = {
+_FACTS: dict[Kind, Callable[[Object], ChildFacts]] = {
     DEPLOYMENT: deployment_facts,
     HORIZONTAL_POD_AUTOSCALER: autoscaler_facts,
+    INGRESS: ingress_facts,
 }
 
 

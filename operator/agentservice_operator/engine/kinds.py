@@ -46,6 +46,7 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 EVENT = Kind("Event", "events.k8s.io", "v1", "events")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+INGRESS = Kind("Ingress", "networking.k8s.io", "v1", "ingresses")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 POD = Kind("Pod", "", "v1", "pods")
 POD_DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
@@ -65,6 +66,7 @@ CHILDREN: dict[Kind, Wave] = {
     HORIZONTAL_POD_AUTOSCALER: Wave.AROUND,
     POD_DISRUPTION_BUDGET: Wave.AROUND,
     NETWORK_POLICY: Wave.AROUND,
+    INGRESS: Wave.AROUND,
     POD_MONITOR: Wave.MONITORING,
     PROMETHEUS_RULE: Wave.MONITORING,
 }

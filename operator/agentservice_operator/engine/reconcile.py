@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import groupby
+from typing import TypeVar
 
 import structlog
 
@@ -19,13 +20,14 @@ from agentservice_operator.api.v1alpha1.well_known import PAUSED_ANNOTATION
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision as revision_of
-from agentservice_operator.engine.cache import Caches, Service
+from agentservice_operator.engine.cache import Caches, ChildFacts, Service
 from agentservice_operator.engine.children import Blocked, Children, Memory, OwnerGone, ReplicasPolicy
 from agentservice_operator.engine.kinds import (
     CHILDREN,
     CONFIG_MAP,
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
+    INGRESS,
     KIND_BY_NAME,
     SECRET,
     SERVICE_ACCOUNT,
@@ -40,12 +42,15 @@ from agentservice_operator.engine.report import Reporter
 from agentservice_operator.engine.upgrades import Upgrades
 from agentservice_operator.status.compute import Paused, Situation, compute, has_condition, is_ready
 from agentservice_operator.status.events import changes
-from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
+from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, IngressFacts
 from agentservice_operator.status.problems import Problem
+from agentservice_operator.status.routes import Routes
 from agentservice_operator.status.runtime_report import RuntimeReport
 from agentservice_operator.status.upgrades import Inputs, Waiting, is_upgrade
 
 log = structlog.get_logger(__name__)
+
+F = TypeVar("F", bound=ChildFacts)
 
 RECHECK_SECONDS = 80.0
 """The key Secret is not watched: it is looked at this often, so that a lost one is back within 120 s."""
@@ -219,8 +224,8 @@ class Reconciler:
 
     def _wait_for_turn(self, service: Service, resolved: Resolved, revision: str | None) -> Waiting | None:
         """Ask for a turn where the way to a revision is an upgrade of ours; set where there is none yet."""
-        deployment = self._facts(service, DEPLOYMENT)
-        if revision is None or not isinstance(deployment, DeploymentFacts):
+        deployment = self._facts(service, DEPLOYMENT, DeploymentFacts)
+        if revision is None or deployment is None:
             return None
         inputs = Inputs(service.generation, resolved.digest)
         if not is_upgrade(service.status, inputs, live=deployment.revision, desired=revision):
@@ -230,9 +235,9 @@ class Reconciler:
         return Waiting(deployment.revision, revision, self._upgrades.limit.text)
 
     def _rolled_out(self, service: Service, revision: str | None) -> bool:
-        deployment = self._facts(service, DEPLOYMENT)
+        deployment = self._facts(service, DEPLOYMENT, DeploymentFacts)
         return (
-            isinstance(deployment, DeploymentFacts)
+            deployment is not None
             and deployment.revision == revision
             and deployment.observed_generation >= deployment.generation
             and deployment.updated_replicas == deployment.replicas
@@ -291,8 +296,6 @@ class Reconciler:
         self, service: Service, spec: AgentService | None, applied: _Applied, memory: Memory, *, paused: Paused | None
     ) -> Result:
         current = self._caches.services.get(service.namespace, service.name) or service
-        deployment = self._facts(service, DEPLOYMENT)
-        autoscaler = self._facts(service, HORIZONTAL_POD_AUTOSCALER)
         key = ServiceKey(service.namespace, service.name)
         heard = await self._pod_events.hear(key, [pod.facts for pod in self._caches.pods.of(key)])
         verdict = compute(
@@ -307,8 +310,12 @@ class Reconciler:
                 waiting=applied.waiting,
                 problems=applied.problems,
                 has_references=applied.resolved is not None and applied.resolved.any,
-                deployment=deployment if isinstance(deployment, DeploymentFacts) else None,
-                autoscaler=autoscaler if isinstance(autoscaler, AutoscalerFacts) else None,
+                deployment=self._facts(service, DEPLOYMENT, DeploymentFacts),
+                autoscaler=self._facts(service, HORIZONTAL_POD_AUTOSCALER, AutoscalerFacts),
+                routes=Routes(
+                    ingress=self._facts(service, INGRESS, IngressFacts),
+                    gateways_let_in=bool(self._defaults.defaults.gateway_namespaces),
+                ),
                 pods=heard.pods,
                 paused=paused,
                 trouble=memory.trouble,
@@ -331,9 +338,11 @@ class Reconciler:
         ]
         return Result(requeue_after=min(wait for wait in waits if wait is not None))
 
-    def _facts(self, service: Service, kind: Kind) -> DeploymentFacts | AutoscalerFacts | None:
+    def _facts(self, service: Service, kind: Kind, facts: type[F]) -> F | None:
         child = self._caches.children[kind].get(service.namespace, service.name)
-        return child.facts if child is not None and child.controller_uid == service.uid and not child.deleting else None
+        if child is None or child.controller_uid != service.uid or child.deleting:
+            return None
+        return child.facts if isinstance(child.facts, facts) else None
 
 
 def _paused(service: Service, spec: AgentService) -> Paused | None:

@@ -13,6 +13,7 @@ from agentservice_operator.api.v1alpha1.types import AgentServiceSpec, Disruptio
 from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, PAUSED_ANNOTATION, SERVER, SERVICE_LABEL
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
 from agentservice_operator.status.problems import Problem, pod_problem
+from agentservice_operator.status.routes import Routes, external_url, route_accepted
 from agentservice_operator.status.runtime_report import RuntimeReport, findings
 from agentservice_operator.status.upgrades import Inputs, Waiting, applied_inputs, pending
 from agentservice_operator.status.wanted import Wanted, condition, conditions_by_type
@@ -63,6 +64,7 @@ class Situation:
     has_references: bool
     deployment: DeploymentFacts | None
     autoscaler: AutoscalerFacts | None
+    routes: Routes
     pods: Sequence[PodFacts]
     paused: Paused | None
     trouble: Trouble | None
@@ -145,8 +147,11 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
         host = f"{situation.name}.{situation.namespace}.svc"
         status["address"] = {"url": f"http://{host}" if port == _HTTP_PORT else f"http://{host}:{port}"}
         status["model"] = _default_model(situation.spec)
+        if url := external_url(situation.spec):
+            status["url"] = url
     else:
-        status |= {name: situation.previous[name] for name in ("address", "model") if name in situation.previous}
+        kept = ("address", "model", "url")
+        status |= {name: situation.previous[name] for name in kept if name in situation.previous}
     update = situation.revision or situation.previous.get("updateRevision")
     current = update if ready.status and not situation.paused else situation.previous.get("currentRevision")
     if current:
@@ -317,6 +322,7 @@ def _side_conditions(situation: Situation, *, ready: bool) -> list[Wanted]:
     found = [
         _references(situation),
         _scaling(situation.autoscaler),
+        route_accepted(situation.spec, situation.routes) if situation.spec else None,
         _sharing(situation),
         _pause(situation.paused),
         _upgrade(situation, ready=ready),

@@ -44,6 +44,13 @@ class AutoscalerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class IngressFacts:
+    """What a controller says of an Ingress. Not which address: controllers that move would be news each time."""
+
+    has_address: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """What is wrong with a pod, or that it is ready."""
 
@@ -115,6 +122,11 @@ def autoscaler_facts(item: Object) -> AutoscalerFacts:
         reason=active.get("reason", ""),
         message=active.get("message", ""),
     )
+
+
+def ingress_facts(item: Object) -> IngressFacts:
+    """Project an Ingress."""
+    return IngressFacts(has_address=bool((item.get("status", {}).get("loadBalancer") or {}).get("ingress")))
 
 
 def pod_facts(item: Object) -> PodFacts:

@@ -17,6 +17,7 @@ SPREAD: Final = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "Sche
 RESERVED: Final = "keys under agentservice.dev/ and app.kubernetes.io/ are set by the operator"
 MISNAMED: Final = "every key must be a name of at most 63 letters"
 LONG_KEY: Final = "a" * 250 + "/bcd"
+HOSTS: Final = "spec.exposure.ingress.hosts"
 OVERLONG: Final = "a key has more than 253 characters"
 
 
@@ -163,6 +164,21 @@ RULES = (
         )
         for list_name in ("allowFrom", "allowTo")
     ),
+    Refusal({"spec.exposure.ingress": {"hosts": ["Agents.example.com"]}}, f"{HOSTS}[0]", "a host must be a DNS name"),
+    Refusal({"spec.exposure.ingress": {"hosts": ["a.example", "a.example"]}}, HOSTS, "a host is there twice"),
+    Refusal(
+        {"spec.exposure.ingress": {"hosts": ["a.example"], "path": "support"}},
+        "spec.exposure.ingress.path",
+        "path must begin with '/'",
+    ),
+    *(
+        Refusal(
+            {"spec.exposure.ingress": {"hosts": ["a.example"], "annotations": {key: "x"}}},
+            "spec.exposure.ingress.annotations",
+            says,
+        )
+        for key, says in (("app.kubernetes.io/name", RESERVED), ("a b", MISNAMED), (LONG_KEY, OVERLONG))
+    ),
     Refusal({"spec.runtime.tolerations": [{}]}, "spec.runtime.tolerations[0]", "needs operator Exists"),
     Refusal(
         {"spec.runtime.tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
@@ -272,6 +288,9 @@ SHAPES = (
     Refusal({"spec.runtime.tolerations": [{"key": "a", "effect": "Never"}]}, "spec.runtime.tolerations[0].effect", ""),
     Refusal({"spec.runtime.topologySpreadConstraints": [SPREAD, SPREAD]}, "spec.runtime.topologySpreadConstraints", ""),
     Refusal({"spec.exposure.service.type": "ExternalName"}, "spec.exposure.service.type", ""),
+    Refusal({"spec.exposure.ingress": {}}, HOSTS, ""),
+    Refusal({"spec.exposure.ingress": {"hosts": []}}, HOSTS, ""),
+    Refusal({"spec.exposure.ingress": {"hosts": [f"h{n}" for n in range(17)]}}, HOSTS, ""),
     Refusal({"spec.networkPolicy.mode": "Off"}, "spec.networkPolicy.mode", ""),
     Refusal({"spec.networkPolicy.allowFrom": [{}] * 33}, "spec.networkPolicy.allowFrom", ""),
     Refusal({"spec.networkPolicy.allowTo": [{}] * 33}, "spec.networkPolicy.allowTo", ""),

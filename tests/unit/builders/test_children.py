@@ -17,7 +17,9 @@ def pod(**fields: Any) -> Object:
 
 
 def test_children_come_in_the_order_in_which_they_are_applied() -> None:
-    kinds = [item["kind"] for item in build(agent_service(autoscaling={"maxReplicas": 2}), CONTEXT)]
+    service = agent_service(autoscaling={"maxReplicas": 2}, exposure={"ingress": {"hosts": ["agents.example.com"]}})
+
+    kinds = [item["kind"] for item in build(service, CONTEXT)]
 
     assert kinds == [
         "ServiceAccount",
@@ -28,6 +30,7 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
         "HorizontalPodAutoscaler",
         "PodDisruptionBudget",
         "NetworkPolicy",
+        "Ingress",
         "PodMonitor",
         "PrometheusRule",
     ]

@@ -12,6 +12,7 @@ from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
 from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
 from agentservice_operator.status.compute import Situation, Status
 from agentservice_operator.status.observed import DeploymentFacts, PodFacts
+from agentservice_operator.status.routes import Routes
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 OLD, NEW = "0ld0ld0ld0", "new1new1ne"
@@ -83,6 +84,7 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         has_references=False,
         deployment=facts,
         autoscaler=None,
+        routes=Routes(),
         pods=pods,
         paused=None,
         trouble=None,

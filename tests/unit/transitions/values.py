@@ -96,6 +96,16 @@ BY_HAND = {
             {"scaleUp": "fast"},
         ),
     ),
+    "spec.exposure.ingress.hosts[]": ByHand(
+        others=("other.example.com", "*.example.org"),
+        bounds=("a", ".".join(["a" * 62] * 4)),
+        refused=("https://agents.example.com", "agents.example.com:8443", "192.0.2.1", "*", "a.*.example.com"),
+    ),
+    "spec.exposure.ingress.path": ByHand(
+        others=("/sales/", "/.hidden/~a_b"),
+        bounds=("/", "/" + "a" * 255),
+        refused=("support", "//", "/a//b", "/..", "/a/../b", "/a%2fb", "/a b", "/a?b"),
+    ),
     "spec.networkPolicy.allowFrom[]": ByHand(
         others=({"namespaceSelector": {"matchLabels": {"team": "a"}}},),
         bounds=({"podSelector": {}},),

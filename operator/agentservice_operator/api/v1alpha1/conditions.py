@@ -17,6 +17,7 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     REFERENCES_RESOLVED = "ReferencesResolved"
     SCALING_ACTIVE = "ScalingActive"
+    ROUTE_ACCEPTED = "RouteAccepted"
     STATE_SHARED = "StateShared"
     PAUSED = "Paused"
     PROVIDER_HEALTHY = "ProviderHealthy"
@@ -53,6 +54,8 @@ class Reason(StrEnum):
     RESOLVED = "Resolved"
     PAUSED_BY_SPEC = "PausedBySpec"
     PAUSED_BY_ANNOTATION = "PausedByAnnotation"
+    ADDRESS_ASSIGNED = "AddressAssigned"
+    ADDRESS_PENDING = "AddressPending"
     PER_POD_STATE = "PerPodState"
     KIND_NOT_AVAILABLE = "KindNotAvailable"
     # ProviderHealthy and ModelRetiring, as the pods report

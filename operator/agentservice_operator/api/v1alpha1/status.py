@@ -55,6 +55,8 @@ class AgentServiceStatus(ApiModel):
     """Where the agents answer inside the cluster."""
     model: Annotated[str | None, Field(max_length=256)] = None
     """What agents run on unless they name another: the default model as its provider calls it, else the provider."""
+    url: Annotated[str | None, Field(max_length=1024)] = None
+    """Where the agents answer outside the cluster: what exposure asks for, once RouteAccepted says that it is so."""
     current_revision: Annotated[str | None, Field(max_length=63)] = None
     """Revision that serves."""
     update_revision: Annotated[str | None, Field(max_length=63)] = None

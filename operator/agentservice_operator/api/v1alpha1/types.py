@@ -1,7 +1,7 @@
 """The AgentService resource: these models are the CRD, the parser and the API reference.
 
 A field is here when it works. Python names are snake_case, the wire names camelCase with upper-case initialisms.
-How the pods run stands in ``workload``, what the operator reports in ``status``.
+How the pods run stands in ``workload``, how they are reached in ``exposure``, what the operator reports in ``status``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from agentservice_operator.api.v1alpha1.base import (
     RawObject,
     SecretKeyRef,
 )
+from agentservice_operator.api.v1alpha1.exposure import Exposure, Ingress, IngressTLS, ServiceExposure
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
@@ -62,6 +63,8 @@ __all__ = [
     "EnvVar",
     "EnvVarSource",
     "Exposure",
+    "Ingress",
+    "IngressTLS",
     "InheritedMetadata",
     "LocalObjectReference",
     "Model",
@@ -179,24 +182,6 @@ class Access(ApiModel):
 
     api_keys: ApiKeys = ApiKeys()
     """Keys that callers identify themselves with."""
-
-
-class ServiceExposure(ApiModel):
-    """The Service in front of the pods."""
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    """Type of the Service."""
-    port: Annotated[int, Field(ge=1, le=65_535)] = 80
-    """Port of the Service."""
-    annotations: Annotations = {}
-    """Further annotations of the Service, such as a cloud's load balancer reads."""
-
-
-class Exposure(ApiModel):
-    """How callers reach the agents."""
-
-    service: ServiceExposure = ServiceExposure()
-    """The Service in front of the pods."""
 
 
 class NetworkPolicy(ApiModel):

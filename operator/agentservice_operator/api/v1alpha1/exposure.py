@@ -1,0 +1,77 @@
+"""How callers reach the agents: the Service, and what leads to it from outside the cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agentservice_operator.api.markers import Atomic, Cel, matching
+from agentservice_operator.api.v1alpha1.base import Annotations, ApiModel, DnsSubdomain
+
+Host = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    matching(
+        r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?$",
+        "a host must be a DNS name in lower case, such as agents.example.com or *.example.com, without scheme and port",
+    ),
+]
+UNIQUE = Cel(
+    "self.all(host, self.exists_one(other, other == host))",
+    "a host is there twice: remove one",
+    lambda hosts: len(set(hosts)) == len(hosts),
+)
+UrlPath = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    matching(
+        r"^(/|(/\.?[-A-Za-z0-9_~][-A-Za-z0-9_.~]*)+/?)$",
+        "path must begin with '/' and be made of letters, digits, '-', '_', '.' and '~' between single slashes",
+    ),
+]
+
+
+class ServiceExposure(ApiModel):
+    """The Service in front of the pods."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    """Type of the Service."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 80
+    """Port of the Service."""
+    annotations: Annotations = {}
+    """Further annotations of the Service, such as a cloud's load balancer reads."""
+
+
+class IngressTLS(ApiModel):
+    """How the ingress controller answers on https."""
+
+    secret_name: DnsSubdomain | None = None
+    """Secret of type kubernetes.io/tls with the certificate of the hosts; others may make it later, as cert-manager
+    does. Absent: the controller's own certificate."""
+
+
+class Ingress(ApiModel):
+    """An Ingress to the Service."""
+
+    class_name: DnsSubdomain | None = None
+    """IngressClass. Absent: the cluster's default one."""
+    hosts: Annotated[list[Host], Field(min_length=1, max_length=16), Atomic(), UNIQUE]
+    """Host names that lead to the agents; status.url shows the first one without a wildcard."""
+    path: UrlPath = "/"
+    """Below which path the agents answer on these hosts: with /support, chats go to /support/v1/chat. The agents cut it
+    off themselves, and do not mind a controller that does. A new path is rolled out."""
+    tls: IngressTLS | None = None
+    """Serve the hosts on https. Absent: on http, unless the controller is told otherwise by annotations."""
+    annotations: Annotations = {}
+    """Further annotations of the Ingress, such as its controller reads."""
+
+
+class Exposure(ApiModel):
+    """How callers reach the agents."""
+
+    service: ServiceExposure = ServiceExposure()
+    """The Service in front of the pods."""
+    ingress: Ingress | None = None
+    """An Ingress to the Service. Its controller must be let in: by the installation's gateway namespaces, or by
+    networkPolicy.allowFrom."""
