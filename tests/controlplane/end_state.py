@@ -39,8 +39,8 @@ _IN_ANOTHERS_TIME = "ScalingActive"
 _LOOK_EVERY = 0.5
 """Seconds."""
 _SEEN = (AGENT_SERVICE, *CHILDREN, REPLICA_SET, POD)
-_Found = dict[str, list[Object]]
-"""Objects of one namespace by their kind."""
+_Found = dict[str, dict[str, Object]]
+"""Objects of one namespace by their kind and name."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class EndState:
 
 
 class Observer:
-    """Looks at namespaces as the administrator, over connections that it keeps.
-
-    Many look at the same time, each at a namespace of its own: one list of each kind serves all who asked before it.
+    """Looks at namespaces as the administrator, through watches of its own: many look at the same time.
 
     Args:
         cluster: where.
@@ -68,21 +66,27 @@ class Observer:
     def __init__(self, cluster: Cluster, home: str) -> None:
         self._cluster = cluster
         self._home = home
-        self._looking = asyncio.Lock()
-        self._looks = 0
-        self._found: dict[str, _Found] = {}
-        self._known: dict[str, tuple[list[str], EndState]] = {}
+        self._found: defaultdict[str, _Found] = defaultdict(lambda: {kind.kind: {} for kind in _SEEN})
+        self._states: dict[str, EndState] = {}
+        """Of namespaces in which nothing has changed since."""
 
     async def __aenter__(self) -> Self:
         """Begin."""
         api = self._cluster.api
         self._session = aiohttp.ClientSession(
-            api.server, headers=api.headers, connector=aiohttp.TCPConnector(ssl=api.tls)
+            api.server,
+            headers=api.headers,
+            connector=aiohttp.TCPConnector(ssl=api.tls, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
         )
+        self._watches = [asyncio.create_task(self._follow(kind), name=f"observe {kind.plural}") for kind in _SEEN]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """End."""
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         await self._session.close()
 
     async def reach(self, namespace: str, want: EndState, within: float, when: str) -> None:
@@ -92,56 +96,96 @@ class Observer:
             AssertionError: It is not within so many seconds; with what differs.
         """
         end = time.monotonic() + within
-        while (seen := self._state(namespace, await self._look(namespace))) != want:
+        await self._catch_up(namespace)
+        while (seen := self._state(namespace)) != want:
             assert time.monotonic() < end, f"{when}, not within {within:g} s:\n{want.difference(seen)}"
             await asyncio.sleep(_LOOK_EVERY)
 
     async def settled(self, namespace: str, after: float, is_settled: Callable[[Object], bool]) -> EndState:
         """Wait until AgentServices are settled and nothing has changed for so many seconds; return what is there."""
-        since = time.monotonic()
+        await self._catch_up(namespace)
+        since, seen = time.monotonic(), self._state(namespace)
         end = since + 60 + after
-        seen: EndState | None = None
-        while seen is None or time.monotonic() < since + after:
-            found = await self._look(namespace)
-            now = self._state(namespace, found)
-            if now != seen or not all(map(is_settled, found[AGENT_SERVICE.kind])):
+        while time.monotonic() < since + after:
+            await asyncio.sleep(_LOOK_EVERY)
+            now = self._state(namespace)
+            if now != seen or not all(map(is_settled, self._found[namespace][AGENT_SERVICE.kind].values())):
                 since, seen = time.monotonic(), now
             assert time.monotonic() < end, f"no rest:\n{now.text}"
-            await asyncio.sleep(_LOOK_EVERY)
         return seen
 
-    async def _look(self, namespace: str) -> _Found:
-        asked = self._looks
-        async with self._looking:
-            if self._looks == asked:  # no list was begun since
-                self._looks += 1
-                lists = await asyncio.gather(*(self._list(kind) for kind in _SEEN))
-                self._found = defaultdict(lambda: {kind.kind: [] for kind in _SEEN})
-                for kind, items in zip(_SEEN, lists, strict=True):
-                    for item in items:
-                        self._found[item["metadata"]["namespace"]][kind.kind].append(item)
-            return self._found[namespace]
+    def _state(self, namespace: str) -> EndState:
+        if namespace not in self._states:
+            found = {kind: list(items.values()) for kind, items in self._found[namespace].items()}
+            self._states[namespace] = end_state(found, {namespace: "NAMESPACE", self._home: "HOME"})
+        return self._states[namespace]
 
-    async def _list(self, kind: Kind) -> list[Object]:
-        async with self._session.get(kind.path()) as response:
-            if response.status == HTTPStatus.NOT_FOUND:  # the API server lacks the kind
-                return []
+    async def _catch_up(self, namespace: str) -> None:
+        """See what was done to a namespace until now, whether or not the watches have told it yet."""
+        for watch in self._watches:
+            if watch.done():
+                watch.result()  # raises what ended it
+        await asyncio.gather(*(self._list(kind, namespace) for kind in _SEEN))
+
+    async def _follow(self, kind: Kind) -> None:
+        while True:
+            try:
+                if (version := await self._list(kind)) is None:  # the API server lacks the kind
+                    return
+                await self._watch(kind, version)
+            except aiohttp.ClientError:
+                await asyncio.sleep(_LOOK_EVERY)
+
+    async def _list(self, kind: Kind, namespace: str | None = None) -> str | None:
+        async with self._session.get(kind.path(namespace)) as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return None
             response.raise_for_status()
-            items: list[Object] = (await response.json())["items"]
-            return items
+            listed = await response.json()
+        version: str = listed["metadata"]["resourceVersion"]
+        there = {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in listed["items"]}
+        for place, found in self._found.items():
+            if namespace in {None, place}:
+                for name, item in list(found[kind.kind].items()):
+                    if (place, name) not in there and _version(item) <= int(version):
+                        self._forget(kind, item)
+        for item in listed["items"]:
+            self._remember(kind, item)
+        return version
 
-    def _state(self, namespace: str, found: _Found) -> EndState:
-        versions = [
-            item["metadata"]["uid"] + item["metadata"]["resourceVersion"] for kind in found.values() for item in kind
-        ]
-        known, state = self._known.get(namespace, ([], EndState("")))
-        if known != versions:
-            state = end_state(found, {namespace: "NAMESPACE", self._home: "HOME"})
-            self._known[namespace] = (versions, state)
-        return state
+    async def _watch(self, kind: Kind, version: str) -> None:
+        """Until it ends or is too old."""
+        async with self._session.get(kind.path(), params={"watch": "1", "resourceVersion": version}) as response:
+            response.raise_for_status()
+            pending = b""
+            async for piece in response.content.iter_any():
+                *lines, pending = (pending + piece).split(b"\n")
+                for event in map(json.loads, lines):
+                    if event["type"] == "ERROR":
+                        return
+                    take = self._forget if event["type"] == "DELETED" else self._remember
+                    take(kind, event["object"])
+
+    def _remember(self, kind: Kind, item: Object) -> None:
+        place, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        known = self._found[place][kind.kind].get(name)
+        if known is None or _version(known) < _version(item):
+            self._found[place][kind.kind][name] = item
+            self._states.pop(place, None)
+
+    def _forget(self, kind: Kind, item: Object) -> None:
+        place, name = item["metadata"]["namespace"], item["metadata"]["name"]
+        known = self._found[place][kind.kind].get(name)
+        if known is not None and _version(known) <= _version(item):
+            del self._found[place][kind.kind][name]
+            self._states.pop(place, None)
 
 
-def end_state(found: _Found, places: dict[str, str]) -> EndState:
+def _version(item: Object) -> int:
+    return int(item["metadata"]["resourceVersion"])
+
+
+def end_state(found: dict[str, list[Object]], places: dict[str, str]) -> EndState:
     """Normalise everything that is in a namespace.
 
     Args:
