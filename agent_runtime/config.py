@@ -16,6 +16,7 @@ SCHEMA_VERSION: Final = 1
 CONFIG_PATH = "/etc/agentservice/config.json"
 API_KEYS_DIRECTORY = "/var/run/secrets/agentservice/api-keys"
 CREDENTIALS_DIRECTORY = "/var/run/secrets/agentservice/credentials"
+STATE_PATH_VOLUME = "/var/lib/agentservice/state.db"
 STATE_PATH_EPHEMERAL = "/tmp/agentservice/state.db"  # noqa: S108 - the pod's own emptyDir
 STATE_BYTES_EPHEMERAL = 64 * 1024 * 1024
 """Half of that emptyDir, whose pod is evicted when it is full."""

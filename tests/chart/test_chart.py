@@ -111,6 +111,7 @@ DEFAULTS: Object = {
     "nodeSelector": {"pool": "agents"},
     "tolerations": [{"key": "pool", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3600}],
     "priorityClassName": "agents",
+    "volumeGroup": "Namespace",
     "proxy": {"https": "http://proxy.example.com:3128", "noProxy": ["example.com"]},
 }
 

@@ -27,6 +27,7 @@ CHILDREN = {
     "ServiceAccount": "v1",
     "Secret": "v1",
     "ConfigMap": "v1",
+    "PersistentVolumeClaim": "v1",
     "Deployment": "apps/v1",
     "Service": "v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
@@ -37,11 +38,13 @@ CHILDREN = {
     "PrometheusRule": "monitoring.coreos.com/v1",
 }
 """Every kind of child, and its API version."""
+AUTOSCALED = {kind: version for kind, version in CHILDREN.items() if kind != "PersistentVolumeClaim"}
+"""Those of an autoscaled AgentService, which has no volume."""
 EVERY_CHILD: Object = {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 3},
     "exposure": {"ingress": {"hosts": ["agents.example.com"]}},
 }
-"""What in a spec asks for a child of every kind."""
+"""What in a spec asks for them all."""
 
 
 def install_definitions(cluster: Cluster) -> None:

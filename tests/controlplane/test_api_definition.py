@@ -36,7 +36,7 @@ DEFAULTS = {
         "revisionHistoryLimit": 3,
     },
     "disruption": {"maxUnavailable": 1},
-    "state": {"backend": "Ephemeral"},
+    "state": {"backend": "Ephemeral", "retentionDays": 30},
     "access": {"apiKeys": {"source": "Generated"}},
     "exposure": {"service": {"type": "ClusterIP", "port": 80}},
     "networkPolicy": {"mode": "Enabled"},

@@ -26,7 +26,8 @@ def with_owner(children: list[Object], owner: Object) -> list[Object]:
     metadata = owner["metadata"]
     for child in children:
         child["metadata"]["namespace"] = metadata["namespace"]
-        child["metadata"]["ownerReferences"][0]["uid"] = metadata["uid"]
+        for reference in child["metadata"].get("ownerReferences", ()):
+            reference["uid"] = metadata["uid"]
     return children
 
 

@@ -16,7 +16,7 @@ from dev.cluster import Cluster
 from dev.kwok_stages import PREFIX
 from dev.process import wait_until
 from tests.controlplane.agent_services import (
-    CHILDREN,
+    AUTOSCALED,
     DEADLINE,
     EVERY_CHILD,
     AgentServices,
@@ -44,7 +44,7 @@ def test_prf_1_a_new_agent_service_costs_one_write_per_child_and_two(
     children = services.children()
     writes = operator.writes()
 
-    assert sorted(item["kind"] for item in children) == sorted(set(CHILDREN) - {"HorizontalPodAutoscaler", "Ingress"})
+    assert sorted(item["kind"] for item in children) == sorted(set(AUTOSCALED) - {"HorizontalPodAutoscaler", "Ingress"})
     assert len(writes) <= len(children) + 2, said(writes)
     assert all(write.code < 300 for write in writes), said(writes)
     assert conditions(ready) == {"Ready": ("True", "Available")}
@@ -86,7 +86,7 @@ def test_prf_8_a_watched_child_is_repaired(
     operator.settle()
     wanted = {item["kind"]: spec_of(item) for item in services.children()}
 
-    for kind in sorted(set(CHILDREN) - {"Secret"}):
+    for kind in sorted(set(AUTOSCALED) - {"Secret"}):
         child = services.child(kind)
         before = operator.audit.mark()
         damage(cluster, child, change)
@@ -195,9 +195,9 @@ def wait_labels(services: AgentServices, path: str, *, present: bool) -> Object:
 def test_act_8_a_foreign_object_of_a_childs_name_stays_as_it_is(
     cluster: Cluster, operator: OperatorProcess, services: AgentServices
 ) -> None:
-    foreign = {kind: cluster.api.create(foreign_object(services, kind)) for kind in CHILDREN}
+    foreign = {kind: cluster.api.create(foreign_object(services, kind)) for kind in AUTOSCALED}
 
-    for kind in CHILDREN:
+    for kind in AUTOSCALED:
         services.apply(owner_of(kind), **EVERY_CHILD)
 
     for kind, item in foreign.items():
@@ -215,7 +215,7 @@ def test_act_8_a_foreign_object_of_a_childs_name_stays_as_it_is(
 
     for item in foreign.values():
         cluster.api.delete(cluster.api.path_of(item))
-    for kind in CHILDREN:
+    for kind in AUTOSCALED:
         services.wait(lambda s: conditions(s)["Ready"][0] == "True", owner_of(kind), deadline=SECRET_DEADLINE)
 
 

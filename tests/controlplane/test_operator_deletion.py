@@ -6,7 +6,7 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, COLLECTION_DEADLINE, EVERY_CHILD, AgentServices, identity
+from tests.controlplane.agent_services import AUTOSCALED, COLLECTION_DEADLINE, EVERY_CHILD, AgentServices, identity
 from tests.controlplane.operator_process import OperatorProcess
 
 HOLD = "pods.example.com/hold"
@@ -53,7 +53,7 @@ def test_siv_8_a_namesake_waits_for_the_end_of_the_old_children(
 
     services.wait_ready(deadline=COLLECTION_DEADLINE)
     children = services.children()
-    assert sorted(child["kind"] for child in children) == sorted(CHILDREN)
+    assert sorted(child["kind"] for child in children) == sorted(AUTOSCALED)
     assert not old & {child["metadata"]["uid"] for child in children}
     assert {c["metadata"]["ownerReferences"][0]["uid"] for c in children} == {reborn["metadata"]["uid"]}
     assert operator.child.exit_code is None

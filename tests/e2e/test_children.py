@@ -10,10 +10,10 @@ from agentservice_operator.builders.context import BuildContext
 
 from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import CHILDREN, EVERY_CHILD, AgentServices, Object, agent_service, conditions
+from tests.controlplane.agent_services import AUTOSCALED, EVERY_CHILD, AgentServices, Object, agent_service, conditions
 from tests.e2e.agents import SMALL, wait_ready
 
-WATCHED = sorted(set(CHILDREN) - {"Secret"})
+WATCHED = sorted(set(AUTOSCALED) - {"Secret"})
 ROUNDS = 4
 PROMISED_SECONDS = 1.0
 """By then 99 of 100 deleted children are back; 0.1 on an idle machine."""
@@ -57,11 +57,11 @@ def seconds_until_back(services: AgentServices, kind: str) -> float:
 
 def test_a_foreign_object_of_a_childs_name_stays_as_it_is(kind: Cluster, namespace: str) -> None:
     services = AgentServices(kind, namespace)
-    foreign = [foreign_object(services, child_kind) for child_kind in CHILDREN]
+    foreign = [foreign_object(services, child_kind) for child_kind in AUTOSCALED]
     made = [{**kind.api.create(item), "apiVersion": item["apiVersion"], "kind": item["kind"]} for item in foreign]
     before = steady(services, made)
 
-    for child_kind in CHILDREN:
+    for child_kind in AUTOSCALED:
         services.apply(owner_of(child_kind), **EVERY_CHILD, runtime=SMALL)
 
     for item in made:

@@ -69,6 +69,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
   verbs: [get, list, watch, create, patch, delete]
+# Never deleted: conversations are on them.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
 # Never listed or watched; of an existing one only the metadata is read and written. It goes with its owner.
 - apiGroups: [""]
   resources: [secrets]

@@ -10,6 +10,7 @@ from agentservice_operator.builders.horizontal_pod_autoscaler import build_horiz
 from agentservice_operator.builders.ingress import build_ingress
 from agentservice_operator.builders.labels import Object
 from agentservice_operator.builders.network_policy import build_network_policy
+from agentservice_operator.builders.persistent_volume_claim import build_persistent_volume_claim
 from agentservice_operator.builders.pod_disruption_budget import build_pod_disruption_budget
 from agentservice_operator.builders.pod_monitor import build_pod_monitor
 from agentservice_operator.builders.prometheus_rule import build_prometheus_rule
@@ -32,6 +33,10 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
     children = [
         build_api_keys_secret(service),
         config_map,
+    ]
+    if claim := build_persistent_volume_claim(service):
+        children.append(claim)
+    children += [
         build_deployment(service, context, config_map=config_map["metadata"]["name"]),
         build_service(service),
     ]

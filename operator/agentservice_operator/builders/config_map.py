@@ -10,6 +10,7 @@ from agent_runtime.config import (
     CREDENTIALS_DIRECTORY,
     STATE_BYTES_EPHEMERAL,
     STATE_PATH_EPHEMERAL,
+    STATE_PATH_VOLUME,
     AgentConfig,
     AnthropicProvider,
     ModelConfig,
@@ -81,6 +82,8 @@ def credentials_file(reference: SecretKeyRef) -> str:
 
 
 def _state(state: State) -> StateConfig:
+    if state.backend == "Volume":
+        return StateConfig(path=STATE_PATH_VOLUME, retention_days=state.retention_days)
     return StateConfig(path=STATE_PATH_EPHEMERAL, max_bytes=STATE_BYTES_EPHEMERAL, retention_days=state.retention_days)
 
 

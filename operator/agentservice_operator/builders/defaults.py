@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
@@ -77,6 +77,9 @@ class AgentDefaults(ApiModel):
     """Taints of nodes that the pods tolerate."""
     priority_class_name: DnsSubdomain | None = None
     """PriorityClass of the pods."""
+    volume_group: Literal["Image", "Namespace"] = "Image"
+    """Group that owns the volumes of pods. Image: that of the runtime image, 65532. Namespace: what the namespace's
+    security context constraints give to pods, on OpenShift."""
     proxy: Proxy | None = None
     """The proxy through which agents reach what is outside the cluster."""
 

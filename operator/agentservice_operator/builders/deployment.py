@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_runtime.config import ADMIN_PORT, API_KEYS_DIRECTORY, CONFIG_PATH, CREDENTIALS_DIRECTORY, SERVING_PORT
+from agent_runtime.config import (
+    ADMIN_PORT,
+    API_KEYS_DIRECTORY,
+    CONFIG_PATH,
+    CREDENTIALS_DIRECTORY,
+    SERVING_PORT,
+    STATE_PATH_VOLUME,
+)
 from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, ResourceRequirements
 from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
 from agentservice_operator.builders.context import BuildContext
@@ -12,7 +19,7 @@ from agentservice_operator.builders.defaults import AgentDefaults, Proxy
 from agentservice_operator.builders.drain import drain
 from agentservice_operator.builders.hashing import short_hash
 from agentservice_operator.builders.labels import Object, child_metadata, common_labels, selector_labels, sorted_map
-from agentservice_operator.builders.names import LONGEST, api_keys_secret
+from agentservice_operator.builders.names import LONGEST, api_keys_secret, data_claim
 from agentservice_operator.builders.proxy import proxy_variables
 from agentservice_operator.builders.quantities import canonical_resources
 from agentservice_operator.builders.raw import as_stored
@@ -24,6 +31,8 @@ ADMIN_PORT_NAME = "admin"
 DEFAULT_REQUESTS = {"cpu": "100m", "memory": "192Mi"}
 DEFAULT_LIMITS = {"memory": "512Mi"}
 SCRATCH_SIZE = "128Mi"
+IMAGE_GROUP = 65532
+"""Of the user in the runtime image."""
 
 
 def build_deployment(service: AgentService, context: BuildContext, *, config_map: str) -> Object:
@@ -37,19 +46,13 @@ def build_deployment(service: AgentService, context: BuildContext, *, config_map
     runtime = service.spec.runtime
     spec: Object = {
         "selector": {"matchLabels": selector_labels(service)},
-        "strategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": {
-                "maxSurge": runtime.rollout.max_surge,
-                "maxUnavailable": runtime.rollout.max_unavailable,
-            },
-        },
+        "strategy": _strategy(service),
         "progressDeadlineSeconds": runtime.rollout.progress_deadline_seconds,
         "revisionHistoryLimit": runtime.revision_history_limit,
         "template": _with_revision(_pod_template(service, context, config_map)),
     }
-    if service.spec.replicas is not None:
-        spec["replicas"] = service.spec.replicas
+    if (replicas := _replicas(service)) is not None:
+        spec["replicas"] = replicas
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -65,6 +68,26 @@ def revision(deployment: Object) -> str:
         KeyError: The Deployment is none that ``build_deployment`` made.
     """
     return str(deployment["spec"]["template"]["metadata"]["annotations"][REVISION_ANNOTATION])
+
+
+def _on_volume(service: AgentService) -> bool:
+    return service.spec.state.backend == "Volume"
+
+
+def _strategy(service: AgentService) -> Object:
+    """Both leaves are ours, so that they go together: a Recreate is refused while one of them is left."""
+    if _on_volume(service):
+        return {"type": "Recreate"}
+    rollout = service.spec.runtime.rollout
+    leaves = {"maxSurge": rollout.max_surge, "maxUnavailable": rollout.max_unavailable}
+    return {"type": "RollingUpdate", "rollingUpdate": leaves}
+
+
+def _replicas(service: AgentService) -> int | None:
+    """None where the count is left to others. That of a volume never is: two pods would write one database."""
+    if service.spec.replicas is None and _on_volume(service):
+        return 1
+    return service.spec.replicas
 
 
 def _with_revision(template: Object) -> Object:
@@ -85,8 +108,7 @@ def _pod_template(service: AgentService, context: BuildContext, config_map: str)
             "serviceAccountName": runtime.service_account.name or service.metadata.name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            # No runAsUser: the image says its user, and OpenShift gives each namespace its own.
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": _security_context(service, context.defaults),
             "terminationGracePeriodSeconds": drain(service).grace,
             "containers": [_container(service, context, credentials)],
             "volumes": _volumes(service, config_map, credentials),
@@ -94,6 +116,15 @@ def _pod_template(service: AgentService, context: BuildContext, config_map: str)
             **_scheduling(service, context.defaults),
         },
     }
+
+
+def _security_context(service: AgentService, defaults: AgentDefaults) -> Object:
+    # No runAsUser: the image says its user, and OpenShift gives each namespace its own.
+    restricted: Object = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    if _on_volume(service) and defaults.volume_group == "Image":
+        # A new volume belongs to root. The mode of every file is looked at only if that of the first is wrong.
+        return {**restricted, "fsGroup": IMAGE_GROUP, "fsGroupChangePolicy": "OnRootMismatch"}
+    return restricted
 
 
 def _container(service: AgentService, context: BuildContext, credentials: dict[str, list[str]]) -> Object:
@@ -129,6 +160,7 @@ def _container(service: AgentService, context: BuildContext, credentials: dict[s
                 for secret in credentials
             ),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
+            *([{"name": "data", "mountPath": STATE_PATH_VOLUME.rpartition("/")[0]}] if _on_volume(service) else []),
         ],
     }
     # A sleep of 0 seconds needs a feature gate on the oldest supported Kubernetes.
@@ -213,6 +245,11 @@ def _volumes(service: AgentService, config_map: str, credentials: dict[str, list
             for secret, keys in credentials.items()
         ),
         {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH_SIZE}},
+        *(
+            [{"name": "data", "persistentVolumeClaim": {"claimName": data_claim(service.metadata.name)}}]
+            if _on_volume(service)
+            else []
+        ),
     ]
 
 

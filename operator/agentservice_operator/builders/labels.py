@@ -48,6 +48,7 @@ def child_metadata(
     *,
     labels: Mapping[str, str] | None = None,
     annotations: dict[str, str] | None = None,
+    owned: bool = True,
 ) -> Object:
     """The metadata of a child in the AgentService's namespace.
 
@@ -56,6 +57,7 @@ def child_metadata(
         name: Name of the child.
         labels: The child's own ones besides the common ones; they win over inherited ones.
         annotations: The child's own ones; they win over inherited ones.
+        owned: Whether the child goes with its AgentService.
     """
     inherited = service.spec.inherited_metadata
     metadata: Object = {
@@ -65,7 +67,7 @@ def child_metadata(
     }
     if merged := {**inherited.annotations, **(annotations or {})}:
         metadata["annotations"] = sorted_map(merged)
-    if service.metadata.uid:
+    if owned and service.metadata.uid:
         metadata["ownerReferences"] = [_owner_reference(service)]
     return metadata
 

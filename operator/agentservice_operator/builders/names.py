@@ -26,6 +26,11 @@ def api_keys_secret(service: str) -> str:
     return child_name(service, "-api-keys")
 
 
+def data_claim(service: str) -> str:
+    """The PersistentVolumeClaim with the conversations."""
+    return child_name(service, "-data")
+
+
 def config_map(service: str, content_hash: str) -> str:
     """The ConfigMap with one version of the runtime's configuration."""
     return child_name(service, f"-config-{content_hash}")

@@ -29,6 +29,8 @@ def build_pod_disruption_budget(service: AgentService) -> Object | None:
 
 def _several_possible(service: AgentService) -> bool:
     spec = service.spec
+    if spec.state.backend == "Volume":
+        return False
     if spec.autoscaling is not None:
         return spec.autoscaling.max_replicas > 1
     return spec.replicas is None or spec.replicas > 1

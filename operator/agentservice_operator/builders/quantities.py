@@ -50,6 +50,19 @@ def canonical(quantity: int | str, *, finest: int = _NANO) -> str:
     return _decimal(value, scientific=suffix not in _DECIMAL and suffix not in _BINARY)
 
 
+def amount(quantity: int | str) -> Decimal:
+    """How much a quantity is: ``1Ki`` is 1024.
+
+    Raises:
+        ValueError: The text is no quantity.
+    """
+    match = _SYNTAX.fullmatch(str(quantity))
+    if match is None:
+        raise ValueError(f"{quantity!r} is not a quantity: write a number with an optional suffix, like 500m or 1Gi")
+    number = Decimal(f"{match['sign']}{match['whole'] or 0}.{match['fraction'] or 0}")
+    return _EXACT.multiply(number, _scale(match["suffix"] or ""))
+
+
 def canonical_resources(resources: dict[str, int | str]) -> dict[str, str]:
     """Resource requests or limits as stored; a pod template's are rounded up to thousandths (API defaulting)."""
     return {name: canonical(quantity, finest=_MILLI) for name, quantity in sorted(resources.items())}

@@ -14,7 +14,14 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
-from agentservice_operator.engine.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, INGRESS, Kind, ServiceKey
+from agentservice_operator.engine.kinds import (
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    INGRESS,
+    PERSISTENT_VOLUME_CLAIM,
+    Kind,
+    ServiceKey,
+)
 from agentservice_operator.engine.ownership import digest, owned, owns
 from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Object
 from agentservice_operator.engine.queue import Priority
@@ -28,12 +35,13 @@ from agentservice_operator.status.observed import (
     ingress_facts,
     pod_facts,
 )
+from agentservice_operator.status.volume import VolumeFacts, volume_facts
 
 log = structlog.get_logger(__name__)
 
 Wake = Callable[[ServiceKey, Priority], None]
 
-ChildFacts = DeploymentFacts | AutoscalerFacts | IngressFacts
+ChildFacts = DeploymentFacts | AutoscalerFacts | IngressFacts | VolumeFacts
 
 REMEMBERED_DELETIONS = 1000
 """More than can happen between a write and its answer."""
@@ -116,6 +124,7 @@ _FACTS: dict[Kind, Callable[[Object], ChildFacts]] = {
     DEPLOYMENT: deployment_facts,
     HORIZONTAL_POD_AUTOSCALER: autoscaler_facts,
     INGRESS: ingress_facts,
+    PERSISTENT_VOLUME_CLAIM: volume_facts,
 }
 
 

@@ -15,11 +15,13 @@ from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, REPLICA_SET_SELECTOR
 from agentservice_operator.engine.cache import Cache, Caches, Child, Service, child_projection, controller_uid
+from agentservice_operator.engine.claims import never_smaller, refused
 from agentservice_operator.engine.kinds import (
     AGENT_SERVICE,
     CONFIG_MAP,
     DEPLOYMENT,
     KIND_BY_NAME,
+    PERSISTENT_VOLUME_CLAIM,
     REPLICA_SET,
     SECRET,
     Kind,
@@ -30,9 +32,11 @@ from agentservice_operator.engine.ports import (
     FIELD_MANAGER,
     REPLICAS_FIELD_MANAGER,
     Conflict,
+    Forbidden,
     Kubernetes,
     Object,
     Recorder,
+    Rejected,
 )
 from agentservice_operator.metrics import Metrics
 from agentservice_operator.status.compute import Trouble
@@ -47,6 +51,7 @@ from agentservice_operator.status.events import (
 )
 from agentservice_operator.status.observed import DeploymentFacts
 from agentservice_operator.status.problems import Problem
+from agentservice_operator.status.volume import VolumeFacts
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +66,14 @@ REPLICAS_BY_DEFAULT = 1
 
 class Blocked(Exception):  # noqa: N818 - a state of the cluster, not an error of ours
     """A child cannot be brought to its desired state now; the problem says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class KeptAsItIs(Exception):  # noqa: N818 - a state of the cluster, not an error of ours
+    """A child cannot be changed and serves on as it is: nothing else waits for it."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -129,11 +142,22 @@ class Children:
 
         Raises:
             Blocked: Another object holds the name, or an old child is still being deleted.
+            KeptAsItIs: The API server refuses to change a volume.
             OwnerGone: The AgentService was deleted meanwhile.
             KubernetesError: The API server refused or could not be reached.
         """
-        name, wanted = intent["metadata"]["name"], digest(intent)
-        tell = await self._bring(owner, kind, intent, memory, policy, wanted=wanted)
+        name = intent["metadata"]["name"]
+        live = self._caches.children[kind].get(owner.namespace, name)
+        volume = live.facts if live is not None and isinstance(live.facts, VolumeFacts) else None
+        if volume is not None:
+            intent = never_smaller(intent, volume)
+        wanted = digest(intent)
+        try:
+            tell = await self._bring(owner, kind, intent, memory, policy, wanted=wanted)
+        except (Rejected, Forbidden) as error:
+            if volume is None:
+                raise
+            raise KeptAsItIs(refused(volume, error)) from error
         # Only what was brought to this very intent before has been lost or changed by somebody else.
         if tell is child_adopted or (tell is not None and memory.settled.get((kind, name)) == wanted):
             self._recorder.record(owner.service, owner.uid, tell(Related(kind.api_version, kind.kind, name)))
@@ -146,7 +170,7 @@ class Children:
         name = intent["metadata"]["name"]
         cache = self._caches.children[kind]
         child = cache.get(owner.namespace, name)
-        if child is not None and child.controller_uid == owner.uid and not child.deleting:
+        if child is not None and _is_as_intended(child, owner, intent):
             stored = memory.equivalent.get((kind, name))
             equal = child.intent_digest == wanted or stored == (wanted, child.intent_digest)
             if equal and not _is_left_at_zero(child, policy):
@@ -218,9 +242,9 @@ class Children:
         self._metrics.applied(SECRET.kind, "applied")
 
     async def prune(self, owner: Service, keep: set[tuple[Kind, str]]) -> None:
-        """Delete the children that are ours and no longer desired; ConfigMaps have a history of their own."""
+        """Delete the children that are ours and no longer desired. Volumes stay, ConfigMaps have a history."""
         for kind, cache in self._caches.children.items():
-            if kind is CONFIG_MAP:
+            if kind is CONFIG_MAP or kind is PERSISTENT_VOLUME_CLAIM:
                 continue
             for child in self._owned(cache, owner):
                 if (kind, child.name) not in keep:
@@ -314,6 +338,14 @@ def _is_left_at_zero(child: Child, policy: ReplicasPolicy) -> bool:
         and child.holds_replicas
         and facts.wanted_replicas == 0
         and policy.minimum > 0
+    )
+
+
+def _is_as_intended(child: Child, owner: Service, intent: Object) -> bool:
+    """Whether a child that is remembered is ours, and has the owner that it should have: us, or nobody."""
+    owned = "ownerReferences" in intent["metadata"]
+    return (
+        child.service == owner.service and child.controller_uid == (owner.uid if owned else None) and not child.deleting
     )
 
 

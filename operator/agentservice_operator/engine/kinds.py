@@ -48,6 +48,7 @@ DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
 INGRESS = Kind("Ingress", "networking.k8s.io", "v1", "ingresses")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
+PERSISTENT_VOLUME_CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
 POD = Kind("Pod", "", "v1", "pods")
 POD_DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
 POD_MONITOR = Kind("PodMonitor", "monitoring.coreos.com", "v1", "podmonitors")
@@ -61,6 +62,7 @@ CHILDREN: dict[Kind, Wave] = {
     SERVICE_ACCOUNT: Wave.PREREQUISITES,
     SECRET: Wave.PREREQUISITES,
     CONFIG_MAP: Wave.PREREQUISITES,
+    PERSISTENT_VOLUME_CLAIM: Wave.PREREQUISITES,
     DEPLOYMENT: Wave.WORKLOAD,
     SERVICE: Wave.WORKLOAD,
     HORIZONTAL_POD_AUTOSCALER: Wave.AROUND,

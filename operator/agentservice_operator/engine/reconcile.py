@@ -20,8 +20,9 @@ from agentservice_operator.api.v1alpha1.well_known import PAUSED_ANNOTATION
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision as revision_of
+from agentservice_operator.builders.names import data_claim
 from agentservice_operator.engine.cache import Caches, ChildFacts, Service
-from agentservice_operator.engine.children import Blocked, Children, Memory, OwnerGone, ReplicasPolicy
+from agentservice_operator.engine.children import Blocked, Children, KeptAsItIs, Memory, OwnerGone, ReplicasPolicy
 from agentservice_operator.engine.kinds import (
     CHILDREN,
     CONFIG_MAP,
@@ -29,6 +30,7 @@ from agentservice_operator.engine.kinds import (
     HORIZONTAL_POD_AUTOSCALER,
     INGRESS,
     KIND_BY_NAME,
+    PERSISTENT_VOLUME_CLAIM,
     SECRET,
     SERVICE_ACCOUNT,
     Kind,
@@ -47,6 +49,7 @@ from agentservice_operator.status.problems import Problem
 from agentservice_operator.status.routes import Routes
 from agentservice_operator.status.runtime_report import RuntimeReport
 from agentservice_operator.status.upgrades import Inputs, Waiting, is_upgrade
+from agentservice_operator.status.volume import VolumeFacts
 
 log = structlog.get_logger(__name__)
 
@@ -195,6 +198,7 @@ class Reconciler:
         keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
         memory.keep_settled(keep)
         problems = list(resolved.problems)
+        kept: list[Problem] = []
         # Without the values that it refers to, what was built is not what will be rolled out.
         revision = None if problems else next(revision_of(each) for each in desired if each["kind"] == DEPLOYMENT.kind)
         if not self._rolled_out(service, revision):
@@ -208,7 +212,8 @@ class Reconciler:
                 await self._children.prune(service, keep)  # but nothing that pods which are not upgraded yet may need
             held = _OF_THE_PODS if problems or waiting else frozenset()
             ready = [intent for intent in intents if KIND_BY_NAME[intent["kind"]] not in held]
-            problem, failure = await self._apply_wave(service, ready, memory, policy)
+            problem, failure, aside = await self._apply_wave(service, ready, memory, policy)
+            kept += aside
             if problem is not None:
                 problems.insert(0, problem)
             elif wave is Wave.MONITORING:
@@ -216,11 +221,11 @@ class Reconciler:
             elif failure is not None and failure.status not in _KIND_ENDS and self._matters(service, ready):
                 problems.append(_unfinished(failure))
             if failure is not None or problem is not None:
-                return _Applied(tuple(problems), revision, resolved, waiting, failure)
+                return _Applied((*problems, *kept), revision, resolved, waiting, failure)
         if not problems and waiting is None:
             config_map = next(intent["metadata"]["name"] for intent in desired if intent["kind"] == CONFIG_MAP.kind)
             await self._children.prune_config_maps(service, config_map, spec.spec.runtime.revision_history_limit)
-        return _Applied(tuple(problems), revision, resolved, waiting, failure)
+        return _Applied((*problems, *kept), revision, resolved, waiting, failure)
 
     def _wait_for_turn(self, service: Service, resolved: Resolved, revision: str | None) -> Waiting | None:
         """Ask for a turn where the way to a revision is an upgrade of ours; set where there is none yet."""
@@ -245,17 +250,25 @@ class Reconciler:
 
     async def _apply_wave(
         self, service: Service, intents: Iterable[Object], memory: Memory, policy: ReplicasPolicy
-    ) -> tuple[Problem | None, KubernetesError | None]:
-        """Apply side by side; the first problem to show to people, and the first failure to try again after."""
+    ) -> tuple[Problem | None, KubernetesError | None, list[Problem]]:
+        """Apply side by side.
+
+        Returns:
+            The first problem that stands in the way, the first failure to try again after, and the problems that only
+            have to be told.
+        """
         outcomes = await asyncio.gather(
             *(self._apply_one(service, intent, memory, policy) for intent in intents), return_exceptions=True
         )
         problem: Problem | None = None
         failure: KubernetesError | None = None
+        kept: list[Problem] = []
         for outcome in outcomes:
             match outcome:
                 case None:
                     continue
+                case KeptAsItIs():
+                    kept.append(outcome.problem)
                 case Blocked():
                     problem = problem or outcome.problem
                 case Rejected():
@@ -273,7 +286,7 @@ class Reconciler:
                     failure = failure or outcome
                 case _:
                     raise outcome
-        return problem, failure
+        return problem, failure, kept
 
     def _matters(self, service: Service, intents: Iterable[Object]) -> bool:
         """Whether a failure means that the spec is not served; a moment without an answer says nothing about agents."""
@@ -318,6 +331,7 @@ class Reconciler:
                 ),
                 pods=heard.pods,
                 paused=paused,
+                volume=self._volume(service),
                 trouble=memory.trouble,
                 report=self._reports(key),
                 served_kinds=self._caches.served,
@@ -343,6 +357,12 @@ class Reconciler:
         if child is None or child.controller_uid != service.uid or child.deleting:
             return None
         return child.facts if isinstance(child.facts, facts) else None
+
+    def _volume(self, service: Service) -> VolumeFacts | None:
+        """Of the claim with the conversations, which may have no owner."""
+        child = self._caches.children[PERSISTENT_VOLUME_CLAIM].get(service.namespace, data_claim(service.name))
+        ours = child is not None and child.service == service.service and child.controller_uid in (None, service.uid)
+        return child.facts if child is not None and ours and isinstance(child.facts, VolumeFacts) else None
 
 
 def _paused(service: Service, spec: AgentService) -> Paused | None:

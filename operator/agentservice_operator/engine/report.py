@@ -1,4 +1,4 @@
-"""Writing status: only when it differs, counts alone at most every five seconds."""
+"""Writing status: only when it differs; counts alone, and the binding of a volume, at most every five seconds."""
 
 from __future__ import annotations
 
@@ -61,10 +61,11 @@ def _ours(status: Object) -> Object:
 
 
 def _without_counts(status: Object) -> Object:
-    """A status without what changes with every pod: the counts, and the message that repeats them."""
+    """A status without what changes with every pod: the counts, the messages that repeat them, a volume's binding."""
     plain = {name: value for name, value in status.items() if name not in _COUNTS}
     plain["conditions"] = [
         {name: value for name, value in condition.items() if name != "message"}
         for condition in status.get("conditions") or ()
+        if condition["type"] != ConditionType.VOLUME_BOUND
     ]
     return plain

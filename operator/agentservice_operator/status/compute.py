@@ -16,6 +16,7 @@ from agentservice_operator.status.problems import Problem, pod_problem
 from agentservice_operator.status.routes import Routes, external_url, route_accepted
 from agentservice_operator.status.runtime_report import RuntimeReport, findings
 from agentservice_operator.status.upgrades import Inputs, Waiting, applied_inputs, pending
+from agentservice_operator.status.volume import VolumeFacts, binding
 from agentservice_operator.status.wanted import Wanted, condition, conditions_by_type
 
 Status = dict[str, Any]
@@ -67,6 +68,7 @@ class Situation:
     routes: Routes
     pods: Sequence[PodFacts]
     paused: Paused | None
+    volume: VolumeFacts | None
     trouble: Trouble | None
     """As the last look found it; None where there was none, or after a restart."""
     report: RuntimeReport | None
@@ -323,6 +325,7 @@ def _side_conditions(situation: Situation, *, ready: bool) -> list[Wanted]:
         _references(situation),
         _scaling(situation.autoscaler),
         route_accepted(situation.spec, situation.routes) if situation.spec else None,
+        _volume(situation),
         _sharing(situation),
         _pause(situation.paused),
         _upgrade(situation, ready=ready),
@@ -345,6 +348,12 @@ def _scaling(autoscaler: AutoscalerFacts | None) -> Wanted | None:
     if autoscaler is None or autoscaler.scaling_active is None:
         return None
     return Wanted(ConditionType.SCALING_ACTIVE, autoscaler.scaling_active, autoscaler.reason, autoscaler.message)
+
+
+def _volume(situation: Situation) -> Wanted | None:
+    if situation.volume is None or situation.spec is None or situation.spec.state.backend != "Volume":
+        return None
+    return Wanted(ConditionType.VOLUME_BOUND, *binding(situation.namespace, situation.volume))
 
 
 def _sharing(situation: Situation) -> Wanted | None:
@@ -402,6 +411,8 @@ def _monitoring(situation: Situation) -> Wanted | None:
 
 
 def _replicas_possible(spec: AgentServiceSpec, deployment: DeploymentFacts | None) -> int:
+    if spec.state.backend == "Volume":
+        return 1
     if spec.autoscaling is not None:
         return spec.autoscaling.max_replicas
     if spec.replicas is not None:

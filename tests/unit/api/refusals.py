@@ -61,6 +61,20 @@ class Refusal:
 
 
 RULES = (
+    Refusal({"spec.state": {"backend": "Volume"}}, "spec.state.volume", "volume must be set where backend is Volume"),
+    Refusal(
+        {"spec.state": {"volume": {"size": "1Gi"}}}, "spec.state.volume", "volume must be set where backend is Volume"
+    ),
+    Refusal(
+        {"spec.state": {"backend": "Volume", "volume": {"size": "1Gi"}}, "spec.replicas": 2},
+        "spec.replicas",
+        "a volume serves a single pod: set replicas to 1 or 0",
+    ),
+    Refusal(
+        {"spec.state": {"backend": "Volume", "volume": {"size": "1Gi"}}, "spec.autoscaling.maxReplicas": 3},
+        "spec.autoscaling",
+        "a volume serves a single pod: remove autoscaling",
+    ),
     Refusal({"metadata.name": "1st"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a.b"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a" * 51}, "", "metadata.name must be at most 50"),
@@ -251,6 +265,7 @@ BOUNDS = (
     ("spec.runtime.lameDuckSeconds", 0, 60),
     ("spec.runtime.drainSeconds", 0, 3600),
     ("spec.runtime.revisionHistoryLimit", 0, 50),
+    ("spec.state.retentionDays", 1, 3650),
     ("spec.runtime.rollout.progressDeadlineSeconds", 1, 86_400),
     ("spec.runtime.rollout.maxUnavailable", 0, 1000),
     ("spec.disruption.maxUnavailable", 1, 1000),
@@ -296,6 +311,14 @@ SHAPES = (
     Refusal({"spec.networkPolicy.allowTo": [{}] * 33}, "spec.networkPolicy.allowTo", ""),
     Refusal({"spec.observability.logLevel": "Trace"}, "spec.observability.logLevel", ""),
     Refusal({"spec.state.backend": "PostgreSQL"}, "spec.state.backend", ""),
+    Refusal({"spec.state": {"backend": "Volume", "volume": {}}}, "spec.state.volume.size", ""),
+    Refusal({"spec.state": {"backend": "Volume", "volume": {"size": "0Gi"}}}, "spec.state.volume.size", ""),
+    Refusal({"spec.state": {"backend": "Volume", "volume": {"size": "large"}}}, "spec.state.volume.size", ""),
+    Refusal(
+        {"spec.state": {"backend": "Volume", "volume": {"size": "1Gi", "whenDeleted": "Keep"}}},
+        "spec.state.volume.whenDeleted",
+        "",
+    ),
     Refusal({"spec.autoscaling": {}}, "spec.autoscaling.maxReplicas", ""),
     Refusal(
         {"spec.models.0": CLAUDE, "spec.models.0.anthropic.credentials.secretKeyRef.name": "Not_A_Name"},

@@ -87,6 +87,7 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         routes=Routes(),
         pods=pods,
         paused=None,
+        volume=None,
         trouble=None,
         report=None,
         served_kinds=OPTIONAL_KINDS,

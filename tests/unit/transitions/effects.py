@@ -52,7 +52,18 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.autoscaling": ("HorizontalPodAutoscaler spec",),
     "spec.autoscaling.maxReplicas": ("HorizontalPodAutoscaler", "PodDisruptionBudget"),
     "spec.disruption": ("PodDisruptionBudget spec.maxUnavailable",),
-    "spec.state.backend": (),
+    "spec.state.backend": (
+        *_CONFIGURATION,
+        f"{_POD}.containers",
+        f"{_POD}.securityContext",
+        "Deployment spec.strategy",
+        "Deployment spec.replicas",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+    ),
+    "spec.state.volume.size": ("PersistentVolumeClaim spec.resources",),
+    "spec.state.volume.storageClassName": ("PersistentVolumeClaim spec.storageClassName",),
+    "spec.state.volume.whenDeleted": ("PersistentVolumeClaim metadata.ownerReferences",),
     "spec.state.retentionDays": _CONFIGURATION,
     "spec.access.apiKeys.source": (),
     "spec.exposure.service": ("Service spec",),
@@ -72,7 +83,6 @@ for every kind."""
 
 TOUCHES_NOTHING = {
     "spec.paused": "while it is set, the engine writes no child",
-    "spec.state.backend": "has one value",
     "spec.access.apiKeys.source": "has one value",
 }
 """Leaves of which no child tells, and why."""

@@ -52,6 +52,10 @@ BY_HAND = {
         bounds=("http://a",),
         refused=("gateway.example", "ftp://gateway.example", "https://user:pw@gateway.example", "http://a/?b=c"),
     ),
+    "spec.state.backend": ByHand(
+        together=({"backend": "Ephemeral", "volume": None}, {"backend": "Volume", "volume": {"size": "1Gi"}})
+    ),
+    "spec.state.volume.size": ByHand(others=("1.5Gi", "2048Mi"), bounds=("999999Ti",), refused=("1", "0Gi", "-1Gi")),
     "spec.runtime.env[].value": ByHand(refused=("postgres://user:pw@db/agents",)),
     "spec.runtime.resources.requests.*": ByHand(others=("0.1", 1, "75m"), refused=("1 core", -1)),
     "spec.runtime.resources.limits.*": ByHand(others=("0.5Gi", 10**9, "1e9"), refused=("1 core", -1)),

@@ -18,6 +18,7 @@ class ConditionType(StrEnum):
     REFERENCES_RESOLVED = "ReferencesResolved"
     SCALING_ACTIVE = "ScalingActive"
     ROUTE_ACCEPTED = "RouteAccepted"
+    VOLUME_BOUND = "VolumeBound"
     STATE_SHARED = "StateShared"
     PAUSED = "Paused"
     PROVIDER_HEALTHY = "ProviderHealthy"
@@ -58,6 +59,9 @@ class Reason(StrEnum):
     ADDRESS_PENDING = "AddressPending"
     PER_POD_STATE = "PerPodState"
     KIND_NOT_AVAILABLE = "KindNotAvailable"
+    BOUND = "Bound"
+    VOLUME_PENDING = "VolumePending"
+    VOLUME_LOST = "VolumeLost"
     # ProviderHealthy and ModelRetiring, as the pods report
     PROVIDER_ANSWERS = "ProviderAnswers"
     CREDENTIALS_REFUSED = "CredentialsRefused"

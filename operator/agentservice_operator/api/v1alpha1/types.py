@@ -32,6 +32,7 @@ from agentservice_operator.api.v1alpha1.base import (
 )
 from agentservice_operator.api.v1alpha1.exposure import Exposure, Ingress, IngressTLS, ServiceExposure
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
+from agentservice_operator.api.v1alpha1.state import State, Volume
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
     Disruption,
@@ -80,6 +81,7 @@ __all__ = [
     "ServiceExposure",
     "State",
     "SystemPromptSource",
+    "Volume",
 ]
 
 GROUP = "agentservice.dev"
@@ -161,15 +163,6 @@ class Agent(ApiModel):
     rules: ClassVar = (exactly_one_of("systemPrompt", "systemPromptFrom"),)
 
 
-class State(ApiModel):
-    """Where conversations are kept."""
-
-    backend: Literal["Ephemeral"] = "Ephemeral"
-    """Ephemeral: in each pod, lost when the pod goes."""
-    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """A conversation is deleted when it was last used so many days ago."""
-
-
 class ApiKeys(ApiModel):
     """Keys that callers identify themselves with."""
 
@@ -238,7 +231,8 @@ class AgentServiceSpec(ApiModel):
     runtime: Runtime = Runtime()
     """The serving pods."""
     replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
-    """Number of pods; 0 stops the service. Absent: 1 at creation, then left to whoever scales the Deployment."""
+    """Number of pods; 0 stops the service. Absent: 1 at creation, then left to whoever scales the Deployment; with
+    state on a volume always 1."""
     autoscaling: Autoscaling | None = None
     """Scale the pods by their load. Excludes replicas."""
     disruption: Disruption = Disruption()
@@ -260,6 +254,19 @@ class AgentServiceSpec(ApiModel):
             "replicas and autoscaling exclude each other: change autoscaling.minReplicas and maxReplicas, or remove it",
             lambda spec: spec.replicas is None or spec.autoscaling is None,
             ".replicas",
+            "FieldValueForbidden",
+        ),
+        Cel(
+            "!has(self.replicas) || self.replicas <= 1 || self.state.backend != 'Volume'",
+            "a volume serves a single pod: set replicas to 1 or 0, or remove it; several need another state.backend",
+            lambda spec: spec.replicas is None or spec.replicas <= 1 or spec.state.backend != "Volume",
+            ".replicas",
+        ),
+        Cel(
+            "!has(self.autoscaling) || self.state.backend != 'Volume'",
+            "a volume serves a single pod: remove autoscaling, or choose another state.backend",
+            lambda spec: spec.autoscaling is None or spec.state.backend != "Volume",
+            ".autoscaling",
             "FieldValueForbidden",
         ),
         Cel(

@@ -1,0 +1,56 @@
+"""Where conversations are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from agentservice_operator.api.markers import Cel, member_of
+from agentservice_operator.api.v1alpha1.base import ApiModel, DnsSubdomain
+
+VolumeSize = Annotated[
+    str,
+    Field(min_length=2, max_length=12, pattern=r"^[1-9][0-9]{0,5}(\.[0-9]{1,3})?[MGT]i?$"),
+    Cel(
+        "quantity(self).compareTo(quantity(oldSelf)) >= 0",
+        "the size of a volume only grows: leave it as it is, or set a larger one",
+        None,
+    ),
+]
+
+
+class Volume(ApiModel):
+    """The PersistentVolumeClaim NAME-data."""
+
+    size: VolumeSize
+    """Size of the volume, such as 10Gi. It only grows, and only where the StorageClass allows expansion."""
+    storage_class_name: DnsSubdomain | None = None
+    """StorageClass of the volume. Absent: the cluster's default. It never changes."""
+    when_deleted: Literal["Retain", "Delete"] = "Retain"
+    """What becomes of the claim, and with it of the conversations, when the AgentService is deleted. Retain: it stays,
+    and an AgentService of the same name goes on with it. Delete: it is deleted, too."""
+
+    rules: ClassVar = (
+        Cel(
+            "has(self.storageClassName) == has(oldSelf.storageClassName)"
+            " && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+            "the storage class of a volume never changes: leave it as it is, or create another AgentService",
+            None,
+            ".storageClassName",
+        ),
+    )
+
+
+class State(ApiModel):
+    """Where conversations are kept."""
+
+    backend: Literal["Ephemeral", "Volume"] = "Ephemeral"
+    """Ephemeral: in each pod, lost when the pod goes. Volume: on a PersistentVolumeClaim, with a single pod, which is
+    stopped before its successor starts."""
+    volume: Volume | None = None
+    """The volume, with backend Volume."""
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """A conversation is deleted when it was last used so many days ago."""
+
+    rules: ClassVar = member_of("backend", {"Volume": "volume"})
