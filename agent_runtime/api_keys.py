@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from agent_runtime.config import PREVIOUS_KEY_SUFFIX
 from agent_runtime.ending import Ending
 from agent_runtime.settings import ConfigurationError
 
@@ -96,7 +97,7 @@ class ApiKeys:
         for path in files:
             for line in path.read_bytes().splitlines():
                 if key := line.strip():
-                    principals[self._digest(key)] = path.name
+                    principals[self._digest(key)] = path.name.removesuffix(PREVIOUS_KEY_SUFFIX)
         self._principals = principals
         self._fingerprint = fingerprint
         return True

@@ -15,6 +15,10 @@ SCHEMA_VERSION: Final = 1
 
 CONFIG_PATH = "/etc/agentservice/config.json"
 API_KEYS_DIRECTORY = "/var/run/secrets/agentservice/api-keys"
+DEFAULT_CLIENT = "default"
+"""The client of the generated key."""
+PREVIOUS_KEY_SUFFIX = ".previous"
+"""Of the file with the keys that a client had before a rotation."""
 CREDENTIALS_DIRECTORY = "/var/run/secrets/agentservice/credentials"
 STATE_PATH_VOLUME = "/var/lib/agentservice/state.db"
 STATE_PATH_EPHEMERAL = "/tmp/agentservice/state.db"  # noqa: S108 - the pod's own emptyDir
@@ -89,6 +93,7 @@ class RuntimeConfig(_ConfigModel):
     lame_duck_seconds: Annotated[float, Field(ge=0)]
     drain_seconds: Annotated[float, Field(ge=0)]
     api_keys_directory: str
-    """One file per client: its name is the principal, its lines are the keys valid now (two while rotating)."""
+    """One file per client: its name is the principal, its lines are the keys valid now. A file NAME.previous holds
+    further keys of the client NAME: those from before a rotation."""
     state: StateConfig
     log_level: Literal["debug", "info", "warning", "error"]

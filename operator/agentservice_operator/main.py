@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from agentservice_operator.api.v1alpha1.conditions import UPGRADE_REASONS
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.labels import MANAGED_SELECTOR
+from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.controller import Controller
@@ -103,6 +104,7 @@ class Operator:
         reconciler = Reconciler(
             caches=self._caches,
             children=children,
+            api_keys=ApiKeys(client, self._recorder, metrics),
             references=references,
             pod_events=PodEvents(client),
             reporter=Reporter(client, self._caches),

@@ -37,7 +37,7 @@ DEFAULTS = {
     },
     "disruption": {"maxUnavailable": 1},
     "state": {"backend": "Ephemeral", "retentionDays": 30},
-    "access": {"apiKeys": {"source": "Generated"}},
+    "access": {"apiKeys": {"source": "Generated", "rotation": 1}},
     "exposure": {"service": {"type": "ClusterIP", "port": 80}},
     "networkPolicy": {"mode": "Enabled"},
     "observability": {"logLevel": "Info"},

@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant(
         _AT_REST,
         "the key Secret is patched at each resync",
-        f"{OPERATOR}/engine/children.py",
+        f"{OPERATOR}/engine/api_keys.py",
         "if not changes:",
         "if changes is None:",
         f"{TESTS}/test_operator_at_rest.py::test_prf_4_prf_6_nothing_is_written_until_everything_was_listed_again",

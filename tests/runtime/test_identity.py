@@ -60,6 +60,15 @@ def test_keys_are_renewed_as_the_kubelet_does_it_without_a_restart(tmp_path: Pat
         assert runtime.chat(key="new-test-key").status_code == 200
 
 
+async def test_the_key_from_before_a_rotation_is_the_same_clients(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("new-test-key")
+    (tmp_path / "demo.previous").write_text("old-test-key")
+
+    keys = ApiKeys(tmp_path)
+
+    assert [await keys.principal_of(key) for key in ("new-test-key", "old-test-key")] == ["demo", "demo"]
+
+
 async def test_a_key_may_have_any_letters(tmp_path: Path) -> None:
     (tmp_path / "demo").write_text("schlüssel-zum-test")
 

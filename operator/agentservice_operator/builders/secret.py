@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.well_known import API_KEY_ROTATION_ANNOTATION
 from agentservice_operator.builders.labels import Object, child_metadata
 from agentservice_operator.builders.names import api_keys_secret
 
 
 def build_api_keys_secret(service: AgentService) -> Object:
-    """The Secret NAME-api-keys without its data: random, so not the same each time; the engine makes it once."""
+    """The Secret NAME-api-keys without its data: random, so not the same each time; the engine makes and rotates it."""
+    rotation = service.spec.access.api_keys.rotation
+    annotations = {API_KEY_ROTATION_ANNOTATION: str(rotation)} if rotation > 1 else None
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": child_metadata(service, api_keys_secret(service.metadata.name)),
+        "metadata": child_metadata(service, api_keys_secret(service.metadata.name), annotations=annotations),
         "type": "Opaque",
     }

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +20,6 @@ from agentservice_operator.engine.kinds import (
     KIND_BY_NAME,
     PERSISTENT_VOLUME_CLAIM,
     REPLICA_SET,
-    SECRET,
     Kind,
     ServiceKey,
 )
@@ -43,8 +39,6 @@ from agentservice_operator.status.compute import Trouble
 from agentservice_operator.status.events import (
     Occurrence,
     Related,
-    api_key_created,
-    api_key_replaced,
     child_adopted,
     child_recreated,
     child_repaired,
@@ -55,11 +49,6 @@ from agentservice_operator.status.volume import VolumeFacts
 
 log = structlog.get_logger(__name__)
 
-KEYS_BELIEVED_SECONDS = 20.0
-"""The key Secret is not watched. The next regular look may be a whole reconcile period after one that did not ask."""
-API_KEY_PREFIX = "asv_"
-"""Makes a leaked key recognisable to secret scanners."""
-DEFAULT_CLIENT = "default"
 REPLICAS_BY_DEFAULT = 1
 """What the API server makes of a Deployment without a count."""
 
@@ -129,13 +118,11 @@ class Children:
         caches: Caches,
         metrics: Metrics,
         recorder: Recorder,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
         self._metrics = metrics
         self._recorder = recorder
-        self._clock = clock
 
     async def ensure(self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
         """Make the live child equal to the intent, with no write where it is already.
@@ -190,56 +177,13 @@ class Children:
         # A label-selected cache that misses an object does not prove that there is none.
         live = await self._kubernetes.get(kind, owner.namespace, name)
         if live is not None:
-            adopted = _require_ours(owner, kind, live)
+            adopted = require_ours(owner, kind, live)
             await self._change(child_projection(kind)(live), intent, memory, policy, unchanged=adopted)
             return child_adopted if adopted else child_repaired
         cache.forget(owner.namespace, name)
-        await self._require_owner(owner)
+        await require_owner(self._kubernetes, owner)
         await self._create(owner, kind, intent, memory, policy)
         return child_recreated
-
-    async def ensure_api_keys(self, owner: Service, intent: Object, memory: Memory) -> None:
-        """Create the Secret with a fresh key where there is none; else keep only its metadata as declared.
-
-        The Secret's data is never read and never sent a second time.
-
-        Raises:
-            Blocked: Another object holds the name.
-            OwnerGone: The AgentService was deleted meanwhile.
-            KubernetesError: The API server refused or could not be reached.
-        """
-        wanted = digest(intent)
-        seen, at = memory.keys_seen or ("", 0.0)
-        if seen == wanted and self._clock() - at < KEYS_BELIEVED_SECONDS:
-            return
-        live = await self._kubernetes.get_metadata(SECRET, owner.namespace, intent["metadata"]["name"])
-        if live is None:
-            await self._require_owner(owner)
-            await self._create_keys(intent)
-            tell = api_key_created if memory.keys_seen is None else api_key_replaced
-            secret = Related(SECRET.api_version, SECRET.kind, intent["metadata"]["name"])
-            self._recorder.record(owner.service, owner.uid, tell(secret))
-        else:
-            _require_ours(owner, SECRET, live)
-            await self._mend_metadata(intent, live)
-        memory.keys_seen = (wanted, self._clock())
-
-    async def _create_keys(self, intent: Object) -> None:
-        key = API_KEY_PREFIX + secrets.token_urlsafe(32)
-        data = {DEFAULT_CLIENT: b64encode(key.encode()).decode()}
-        await self._kubernetes.create(SECRET, {**intent, "data": data}, manager=FIELD_MANAGER)
-        self._metrics.applied(SECRET.kind, "applied")
-
-    async def _mend_metadata(self, intent: Object, live: Object) -> None:
-        changes = _metadata_patch(intent, live)
-        if not changes:
-            self._metrics.applied(SECRET.kind, "skipped")
-            return
-        meta = live["metadata"]
-        # The list of owners is replaced as a whole: it must be the one that was read.
-        patch = {"metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], **changes}}
-        await self._kubernetes.patch_metadata(SECRET, meta["namespace"], meta["name"], patch, manager=FIELD_MANAGER)
-        self._metrics.applied(SECRET.kind, "applied")
 
     async def prune(self, owner: Service, keep: set[tuple[Kind, str]]) -> None:
         """Delete the children that are ours and no longer desired. Volumes stay, ConfigMaps have a history."""
@@ -305,12 +249,6 @@ class Children:
         self._metrics.applied(kind.kind, "applied")
         return child
 
-    async def _require_owner(self, owner: Service) -> None:
-        """A lost DELETED event must not make children that the garbage collector takes away again and again."""
-        live = await self._kubernetes.get_metadata(AGENT_SERVICE, owner.namespace, owner.name)
-        if live is None or live["metadata"]["uid"] != owner.uid or "deletionTimestamp" in live["metadata"]:
-            raise OwnerGone
-
     async def _hand_over_replicas(self, child: Child, count: int, *, unchanged: bool) -> Child:
         """Before the count is dropped from our intent, another manager takes it: the server would reset it to 1."""
         body: dict[str, Any] = {
@@ -357,7 +295,19 @@ def _to(child: Child, intent: Object, *, unchanged: bool) -> Object:
     return {**intent, "metadata": {**intent["metadata"], **precondition}}
 
 
-def _require_ours(owner: Service, kind: Kind, live: Object) -> bool:
+async def require_owner(kubernetes: Kubernetes, owner: Service) -> None:
+    """A lost DELETED event must not make children that the garbage collector takes away again and again.
+
+    Raises:
+        OwnerGone: The AgentService no longer exists, or is on its way out.
+        KubernetesError: The API server could not be asked.
+    """
+    live = await kubernetes.get_metadata(AGENT_SERVICE, owner.namespace, owner.name)
+    if live is None or live["metadata"]["uid"] != owner.uid or "deletionTimestamp" in live["metadata"]:
+        raise OwnerGone
+
+
+def require_ours(owner: Service, kind: Kind, live: Object) -> bool:
     """Decide about an object that holds a child's name; says whether it is to be adopted.
 
     Adopted is what carries our labels and has no controller (``--cascade=orphan``, a restored backup).
@@ -387,30 +337,6 @@ def _require_ours(owner: Service, kind: Kind, live: Object) -> bool:
         " it was left as it is. Delete or rename it, or rename the AgentService."
     )
     raise Blocked(Problem(Reason.NAME_CONFLICT, message, terminal=True))
-
-
-def _metadata_patch(intent: Object, live: Object) -> dict[str, Any]:
-    """What a merge patch must say so that labels, annotations and owner are as declared; empty where they are."""
-    patch: dict[str, Any] = {}
-    for part in ("labels", "annotations"):
-        wanted = intent["metadata"].get(part) or {}
-        present = live["metadata"].get(part) or {}
-        changes: dict[str, str | None] = {key: value for key, value in wanted.items() if present.get(key) != value}
-        changes |= dict.fromkeys(key for key in _our_keys(live, part) if key in present and key not in wanted)
-        if changes:
-            patch[part] = changes
-    if controller_uid(live) is None:
-        others = live["metadata"].get("ownerReferences") or []
-        patch["ownerReferences"] = [*others, *intent["metadata"]["ownerReferences"]]
-    return patch
-
-
-def _our_keys(live: Object, part: str) -> set[str]:
-    """The labels or annotations that we once set, by whatever kind of write."""
-    entries = live["metadata"].get("managedFields") or ()
-    mine = [entry["fieldsV1"] for entry in entries if entry.get("manager") == FIELD_MANAGER and "fieldsV1" in entry]
-    fields = [entry.get("f:metadata", {}).get(f"f:{part}", {}) for entry in mine]
-    return {name.removeprefix("f:") for names in fields for name in names if name.startswith("f:")}
 
 
 def _mounted_config_maps(replica_set: Object) -> list[str]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from agentservice_operator.api.v1alpha1 import well_known
@@ -81,6 +81,11 @@ class Kubernetes(Protocol):
 
     async def patch_metadata(self, kind: Kind, namespace: str, name: str, patch: Object, *, manager: str) -> Object:
         """JSON merge patch, answered with metadata only; ``patch`` may carry metadata.uid as a precondition."""
+
+    async def patch_json(
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Object], *, manager: str
+    ) -> Object:
+        """JSON patch (RFC 6902), answered with metadata only."""
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete in the background if the object still has that uid; gone or another uid counts as done."""

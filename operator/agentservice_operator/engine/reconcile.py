@@ -21,6 +21,7 @@ from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision as revision_of
 from agentservice_operator.builders.names import data_claim
+from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches, ChildFacts, Service
 from agentservice_operator.engine.children import Blocked, Children, KeptAsItIs, Memory, OwnerGone, ReplicasPolicy
 from agentservice_operator.engine.kinds import (
@@ -93,6 +94,7 @@ class Reconciler:
         *,
         caches: Caches,
         children: Children,
+        api_keys: ApiKeys,
         references: References,
         pod_events: PodEvents,
         reporter: Reporter,
@@ -104,6 +106,7 @@ class Reconciler:
     ) -> None:
         self._caches = caches
         self._children = children
+        self._api_keys = api_keys
         self._references = references
         self._pod_events = pod_events
         self._reporter = reporter
@@ -301,7 +304,7 @@ class Reconciler:
     async def _apply_one(self, service: Service, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
         kind = KIND_BY_NAME[intent["kind"]]
         if kind is SECRET:
-            await self._children.ensure_api_keys(service, intent, memory)
+            await self._api_keys.ensure(service, intent, memory)
         else:
             await self._children.ensure(service, kind, intent, memory, policy)
 

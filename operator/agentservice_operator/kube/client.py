@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from kubernetes.aio.client import ApiClient
@@ -15,6 +15,7 @@ from agentservice_operator.kube.retry import with_retries
 from agentservice_operator.kube.transport import (
     APPLY_PATCH,
     JSON,
+    JSON_PATCH,
     MERGE_PATCH,
     METADATA_ONLY,
     METADATA_ONLY_LIST,
@@ -133,18 +134,18 @@ class KubeClient:
         Raises:
             Conflict: ``patch`` names a uid or resourceVersion that is not the live one.
         """
-        request = Request(
-            "patch",
-            kind.kind,
-            "PATCH",
-            kind.path(namespace, name),
-            name=f"{namespace}/{name}",
-            query={"fieldManager": manager},
-            body=patch,
-            content_type=MERGE_PATCH,
-            accept=METADATA_ONLY,
-        )
-        return typed(await self._write(request), kind)
+        return await self._patch(kind, namespace, name, patch, content_type=MERGE_PATCH, manager=manager)
+
+    async def patch_json(
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Object], *, manager: str
+    ) -> Object:
+        """Apply a JSON patch, all of it or nothing, and return the metadata.
+
+        Raises:
+            Conflict: it sets a uid or resourceVersion that is not the live one.
+            Rejected: an operation cannot be done, such as a copy of what is not there.
+        """
+        return await self._patch(kind, namespace, name, operations, content_type=JSON_PATCH, manager=manager)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete in the background if the object still has that uid; gone or another uid counts as done."""
@@ -189,6 +190,29 @@ class KubeClient:
             content_type=APPLY_PATCH,
         )
         return await self._write(request)
+
+    async def _patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: Object | Sequence[Object],
+        *,
+        content_type: str,
+        manager: str,
+    ) -> Object:
+        request = Request(
+            "patch",
+            kind.kind,
+            "PATCH",
+            kind.path(namespace, name),
+            name=f"{namespace}/{name}",
+            query={"fieldManager": manager},
+            body=body,
+            content_type=content_type,
+            accept=METADATA_ONLY,
+        )
+        return typed(await self._write(request), kind)
 
     async def _read(self, request: Request) -> Object:
         answer: Object = decode(await with_retries(lambda: self.transport.send(request)))

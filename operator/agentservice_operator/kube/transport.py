@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -21,6 +21,7 @@ from agentservice_operator.kube.errors import error_from
 JSON = "application/json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 # The API server ignores the parameter; without it the client package would encode the body itself, and slower.
 APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
@@ -49,7 +50,7 @@ class Request:
     path: str
     name: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
-    body: Object | None = None
+    body: Object | Sequence[Object] | None = None
     content_type: str = JSON
     accept: str = JSON
 
@@ -168,6 +169,6 @@ class Transport:
         return KubernetesError(f"{request.subject}: no answer: {type(error).__name__}: {error}".rstrip(": "))
 
 
-def _yaml(body: Object | None) -> bytes:
+def _yaml(body: Object | Sequence[Object] | None) -> bytes:
     """Write JSON that is also the same document as YAML, which is what the API server reads an apply as."""
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(body).decode()).encode()

@@ -36,6 +36,7 @@ class EventReason(StrEnum):
     CHILD_ADOPTED = "ChildAdopted"
     API_KEY_CREATED = "APIKeyCreated"
     API_KEY_REPLACED = "APIKeyReplaced"
+    API_KEY_ROTATED = "APIKeyRotated"
 
 
 class Related(NamedTuple):
@@ -108,6 +109,12 @@ def api_key_replaced(secret: Related) -> Occurrence:
     """The Secret was lost: the key that callers have is worth nothing now."""
     note = f"Secret {secret.name} was gone and has been made again, with another API key: callers need it."
     return Occurrence(EventType.WARNING, EventReason.API_KEY_REPLACED, note, secret)
+
+
+def api_key_rotated(secret: Related) -> Occurrence:
+    """As the spec asked for."""
+    note = f"Secret {secret.name} has a new API key; the previous one stays valid until the next rotation."
+    return Occurrence(EventType.NORMAL, EventReason.API_KEY_ROTATED, note, secret)
 
 
 def _readiness(

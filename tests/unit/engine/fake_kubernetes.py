@@ -5,7 +5,7 @@ How the real one answers is tested on a real API server; here only what the engi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agentservice_operator.engine.kinds import Kind
 from agentservice_operator.engine.ports import Object
@@ -87,6 +87,14 @@ class FakeKubernetes:
         """Note the patch."""
         self._called("patch_metadata", kind, name)
         self.written.append({**patch, "manager": manager})
+        return {"metadata": self.objects[kind.kind, namespace, name]["metadata"]}
+
+    async def patch_json(
+        self, kind: Kind, namespace: str, name: str, operations: Sequence[Object], *, manager: str
+    ) -> Object:
+        """Note the operations."""
+        self._called("patch_json", kind, name)
+        self.written.append({"operations": operations, "manager": manager})
         return {"metadata": self.objects[kind.kind, namespace, name]["metadata"]}
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children, Memory, ReplicasPolicy
 from agentservice_operator.engine.kinds import AGENT_SERVICE, DEPLOYMENT, SECRET, SERVICE
@@ -25,6 +26,7 @@ OWNED_COUNT = {
     "apiVersion": "apps/v1",
     "fieldsV1": {"f:spec": {"f:replicas": {}}},
 }
+ROTATION = "agentservice.dev/api-key-rotation"
 ANY_COUNT = ReplicasPolicy(0, None)
 
 
@@ -39,6 +41,7 @@ class Bench:
         self.caches = Caches([SERVICE, DEPLOYMENT], Woken())
         self.recorded = Recorded()
         self.children = Children(self.kubernetes, self.caches, Metrics(), self.recorded)
+        self.api_keys = ApiKeys(self.kubernetes, self.recorded, Metrics())
         self.kubernetes.hold(AGENT_SERVICE, agent_service())
 
     async def ensure_service(self, intent: Object) -> None:
@@ -165,7 +168,7 @@ async def test_the_owners_of_the_key_secret_are_replaced_only_as_they_were_read(
     bench.kubernetes.hold(SECRET, config_map("hello-api-keys", ownerReferences=[], labels=OURS))
     wanted = {"name": "hello-api-keys", "namespace": NAMESPACE, "labels": OURS, "ownerReferences": [REFERENCE]}
 
-    await bench.children.ensure_api_keys(OWNER, {"kind": "Secret", "metadata": wanted}, bench.memory)
+    await bench.api_keys.ensure(OWNER, {"kind": "Secret", "metadata": wanted}, bench.memory)
 
     (patch,) = bench.kubernetes.written
     assert patch["metadata"] == {
@@ -219,7 +222,7 @@ async def test_a_new_key_is_news_and_its_value_is_not_told(bench: Bench) -> None
     wanted = {"name": "hello-api-keys", "namespace": NAMESPACE, "labels": OURS, "ownerReferences": [REFERENCE]}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": wanted}
     for _ in range(2):
-        await bench.children.ensure_api_keys(OWNER, secret, bench.memory)
+        await bench.api_keys.ensure(OWNER, secret, bench.memory)
         bench.kubernetes.lose(SECRET, NAMESPACE, "hello-api-keys")
         bench.memory.keys_seen = (bench.memory.keys_seen or ("", 0.0))[0], 0.0  # long ago
 
@@ -227,3 +230,31 @@ async def test_a_new_key_is_news_and_its_value_is_not_told(bench: Bench) -> None
     assert len(set(keys)) == 2
     assert not any(key in repr(bench.recorded) for key in keys)
     assert bench.recorded.told() == [("Normal", "APIKeyCreated"), ("Warning", "APIKeyReplaced")]
+
+
+def key_secret(**annotations: str) -> Object:
+    meta = {"name": "hello-api-keys", "namespace": NAMESPACE, "labels": OURS, "ownerReferences": [REFERENCE]}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {**meta, "annotations": annotations}}
+
+
+async def test_a_rotation_is_one_write_in_which_the_server_moves_the_old_key(bench: Bench) -> None:
+    bench.kubernetes.hold(SECRET, config_map("hello-api-keys", 10, labels=OURS, annotations={"note": "theirs"}))
+
+    await bench.api_keys.ensure(OWNER, key_secret(**{ROTATION: "2"}), bench.memory)
+
+    assert bench.kubernetes.verbs()[:2] == ["get_metadata", "patch_json"]
+    version, annotations, moved, new = bench.kubernetes.written[0]["operations"]
+    assert version == {"op": "replace", "path": "/metadata/resourceVersion", "value": "10"}
+    assert annotations["value"] == {"note": "theirs", ROTATION: "2"}
+    assert moved == {"op": "copy", "from": "/data/default", "path": "/data/default.previous"}
+    assert b64decode(new["value"]).startswith(b"asv_")
+    assert bench.recorded.told() == [("Normal", "APIKeyRotated")]
+
+
+@pytest.mark.parametrize("live", ["2", "3", "10"])
+async def test_what_was_rotated_as_often_or_more_is_not_rotated(bench: Bench, live: str) -> None:
+    bench.kubernetes.hold(SECRET, config_map("hello-api-keys", 10, labels=OURS, annotations={ROTATION: live}))
+
+    await bench.api_keys.ensure(OWNER, key_secret(**{ROTATION: "2"}), bench.memory)
+
+    assert "patch_json" not in bench.kubernetes.verbs()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
-from agentservice_operator.engine.children import Blocked, ReplicasPolicy, _metadata_patch, _require_ours
+from agentservice_operator.engine.api_keys import metadata_patch
+from agentservice_operator.engine.children import Blocked, ReplicasPolicy, require_ours
 from agentservice_operator.engine.kinds import SERVICE
 from agentservice_operator.engine.ports import FIELD_MANAGER, Object
 from hypothesis import given
@@ -33,10 +34,10 @@ class TestAdoption:
     """An object holds the name of a child."""
 
     def test_our_own_child_is_applied_without_more_ado(self) -> None:
-        assert _require_ours(OWNER, SERVICE, live(OURS, owner_reference())) is False
+        assert require_ours(OWNER, SERVICE, live(OURS, owner_reference())) is False
 
     def test_our_own_child_is_ours_even_if_somebody_took_its_labels(self) -> None:
-        assert _require_ours(OWNER, SERVICE, live({}, owner_reference())) is False
+        assert require_ours(OWNER, SERVICE, live({}, owner_reference())) is False
 
     @pytest.mark.parametrize(
         "orphan",
@@ -44,7 +45,7 @@ class TestAdoption:
         ids=["without owners", "with an owner that does not control it"],
     )
     def test_an_orphan_with_our_labels_is_adopted(self, orphan: Object) -> None:
-        assert _require_ours(OWNER, SERVICE, orphan) is True
+        assert require_ours(OWNER, SERVICE, orphan) is True
 
     @pytest.mark.parametrize(
         "foreign",
@@ -71,7 +72,7 @@ class TestAdoption:
     )
     def test_a_foreign_object_is_a_conflict_that_a_person_must_solve(self, foreign: Object) -> None:
         with pytest.raises(Blocked) as blocked:
-            _require_ours(OWNER, SERVICE, foreign)
+            require_ours(OWNER, SERVICE, foreign)
 
         problem = blocked.value.problem
         assert problem.reason is Reason.NAME_CONFLICT
@@ -90,7 +91,7 @@ class TestAdoption:
     )
     def test_an_earlier_child_is_waited_for(self, leaving: Object) -> None:
         with pytest.raises(Blocked) as blocked:
-            _require_ours(OWNER, SERVICE, leaving)
+            require_ours(OWNER, SERVICE, leaving)
 
         assert blocked.value.problem.reason is Reason.WAITING_FOR_DELETION
         assert not blocked.value.problem.terminal
@@ -112,17 +113,17 @@ class TestMetadataPatch:
         return {"metadata": {**self.INTENT["metadata"], "resourceVersion": "7", **meta}}
 
     def test_as_intended_nothing_is_to_be_said(self) -> None:
-        assert _metadata_patch(self.INTENT, self.as_intended()) == {}
+        assert metadata_patch(self.INTENT, self.as_intended()) == {}
 
     def test_others_labels_and_annotations_are_left_alone(self) -> None:
         meta = {"labels": {**OURS, "cost": "42"}, "annotations": {"team": "a", "note": "mine"}}
 
-        assert _metadata_patch(self.INTENT, self.as_intended(**meta)) == {}
+        assert metadata_patch(self.INTENT, self.as_intended(**meta)) == {}
 
     def test_a_changed_and_a_lost_label_are_set_again(self) -> None:
         changed = {"app.kubernetes.io/managed-by": "somebody"}
 
-        assert _metadata_patch(self.INTENT, self.as_intended(labels=changed)) == {"labels": OURS}
+        assert metadata_patch(self.INTENT, self.as_intended(labels=changed)) == {"labels": OURS}
 
     def test_what_we_once_set_and_no_longer_want_is_removed(self) -> None:
         record = {
@@ -132,23 +133,23 @@ class TestMetadataPatch:
         }
         annotated = self.as_intended(annotations={"team": "a", "region": "eu", "note": "x"}, managedFields=[record])
 
-        assert _metadata_patch(self.INTENT, annotated) == {"annotations": {"region": None}}
+        assert metadata_patch(self.INTENT, annotated) == {"annotations": {"region": None}}
 
     def test_what_another_set_is_not_removed(self) -> None:
         record = {"manager": "kubectl", "fieldsV1": {"f:metadata": {"f:annotations": {"f:region": {}}}}}
         annotated = self.as_intended(annotations={"team": "a", "region": "eu"}, managedFields=[record])
 
-        assert _metadata_patch(self.INTENT, annotated) == {}
+        assert metadata_patch(self.INTENT, annotated) == {}
 
     def test_an_orphan_gets_its_owner_beside_those_that_it_has(self) -> None:
         other = owner_reference("x", "Backup", "nightly", controller=False)
 
-        patch = _metadata_patch(self.INTENT, self.as_intended(ownerReferences=[other]))
+        patch = metadata_patch(self.INTENT, self.as_intended(ownerReferences=[other]))
 
         assert patch == {"ownerReferences": [other, owner_reference()]}
 
     def test_never_data(self) -> None:
-        patch = _metadata_patch(self.INTENT, {"metadata": {}})
+        patch = metadata_patch(self.INTENT, {"metadata": {}})
 
         assert set(patch) == {"labels", "annotations", "ownerReferences"}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from agentservice_operator.builders.context import BuildContext
+from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children
 from agentservice_operator.engine.kinds import (
@@ -81,6 +82,7 @@ class Bench:
             caches=self.caches,
             children=Children(self.kubernetes, self.caches, Metrics(), self.recorded),
             references=self.references,
+            api_keys=ApiKeys(self.kubernetes, self.recorded, Metrics()),
             pod_events=PodEvents(self.kubernetes),
             reporter=Reporter(self.kubernetes, self.caches),
             recorder=self.recorded,

@@ -168,6 +168,17 @@ class ApiKeys(ApiModel):
 
     source: Literal["Generated"] = "Generated"
     """Generated: the operator makes the Secret NAME-api-keys, once, with the key `default`."""
+    rotation: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """A higher number makes a new key. The previous one stays valid, until the next rotation."""
+
+    rules: ClassVar = (
+        Cel(
+            "self.rotation >= oldSelf.rotation",
+            "rotation can only grow, for a key cannot come back: keep it, or raise it for a new key",
+            None,
+            ".rotation",
+        ),
+    )
 
 
 class Access(ApiModel):

@@ -12,6 +12,8 @@ REVISION_ANNOTATION = "agentservice.dev/revision"
 """On pods: what they run."""
 OPTIONAL_KINDS = frozenset({"PodMonitor", "PrometheusRule"})
 """Kinds of children that come with other projects' CustomResourceDefinitions: an API server may lack them."""
+API_KEY_ROTATION_ANNOTATION = "agentservice.dev/api-key-rotation"
+"""On the key Secret: the `access.apiKeys.rotation` that its key is of; absent for the first."""
 PAUSED_ANNOTATION = "agentservice.dev/paused"
 """On an AgentService, with the value ``true``: the operator writes no child."""
 FIELD_MANAGER = "agentservice-operator"
