@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := operator agent_runtime dev tests benchmarks
 
-.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign mutants bench-operator check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign walks mutants bench-operator check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
@@ -34,8 +34,12 @@ test: $(READY) ## Every tier that this machine can run
 test-unit test-runtime test-controlplane test-chart test-e2e: test-%: $(READY) ## This tier alone
 	@$(BIN)/python -m dev.test $*
 
-campaign: $(READY) ## Every fault at every write and event of an AgentService's life; CASE='life: siv-2' or EVERY=20 for some
-	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.fault_campaign $(if $(CASE),'$(CASE)') $(if $(EVERY),--every $(EVERY))
+campaign: $(READY) ## Every fault at every write and event of an AgentService's life, then the walks; CASE='life: siv-2' or EVERY=20 for some faults
+	@bad=0; PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.fault_campaign $(if $(CASE),'$(CASE)') $(if $(EVERY),--every $(EVERY)) || bad=1; \
+	$(if $(CASE)$(EVERY),,PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.walk_campaign || bad=1;) exit $$bad
+
+walks: $(READY) ## Random walks through specs: the same end by any way; WALKS=SEED for those of a seed, WALKS=FILE for one
+	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.walk_campaign $(WALKS)
 
 mutants: $(READY) ## Break every promise on purpose and see its test fail; MUTANT='words' for some of them
 	@PYTHONPATH=.:operator $(BIN)/python -m tests.mutants $(if $(MUTANT),'$(MUTANT)')

@@ -96,7 +96,8 @@ def _list(cluster: Cluster, path: str) -> list[Object]:
 
 def _without_history(service: Object, *, counted: bool, steady: bool) -> Object:
     status: dict[str, Any] = service.get("status", {})
-    dropped = {"observedGeneration"} | ({"replicas", "readyReplicas"} if not (counted and steady) else set())
+    dropped = {"observedGeneration", "appliedGeneration"}
+    dropped |= set() if counted and steady else {"replicas", "readyReplicas"}
     dropped |= set() if steady else {"currentRevision"}
     kept = {name: value for name, value in status.items() if name not in dropped}
     kept["conditions"] = sorted(_plain(status.get("conditions", ()), counted=counted), key=lambda entry: entry["type"])

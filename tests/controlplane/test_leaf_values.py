@@ -24,7 +24,7 @@ def test_act_5_the_api_server_refuses_what_is_broken_and_takes_what_is_not(clust
 
 def is_taken(cluster: Cluster, spec: Spec) -> bool:
     try:
-        cluster.api.create(agent_service("default", **spec), dryRun="All", fieldValidation="Strict")
+        cluster.api.create(agent_service("default") | {"spec": spec}, dryRun="All", fieldValidation="Strict")
     except ApiError as error:
         if error.code not in {http.client.BAD_REQUEST, http.client.UNPROCESSABLE_ENTITY}:
             raise

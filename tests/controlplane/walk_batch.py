@@ -18,7 +18,7 @@ from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS
 from dev.api_client import ApiError
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, Object, agent_service
-from tests.controlplane.operator_process import passes
+from tests.controlplane.operator_process import OperatorProcess, passes
 from tests.controlplane.service_state import Snapshot, is_settled
 from tests.unit.transitions.leaves import Spec
 from tests.unit.transitions.walks import Step, Walk
@@ -96,14 +96,14 @@ def run(services: AgentServices, home: str, walks: Sequence[Walk]) -> Report:
         _wait_settled(services, awaited)
         _note_deployments(services, lives)
     for life in lives:
-        services.cluster.api.apply(agent_service(services.namespace, life.straight, **life.end), force=True)
+        services.cluster.api.apply(agent_service(services.namespace, life.straight) | {"spec": life.end}, force=True)
     _wait_settled(services, {name for life in lives for name in (life.walker, life.straight)})
     _compare(services, home, lives, report)
     return report
 
 
 def make_references(services: AgentServices, specs: Iterable[Spec]) -> None:
-    """Make every Secret and ConfigMap that some specs refer to, with all its keys."""
+    """Make whatever some specs refer to."""
     secrets: dict[str, dict[str, str]] = {}
     config_maps: dict[str, dict[str, str]] = {}
     for spec in specs:
@@ -111,15 +111,26 @@ def make_references(services: AgentServices, specs: Iterable[Spec]) -> None:
         for made, keys in ((secrets, wanted.secrets), (config_maps, wanted.config_maps)):
             for name, key in keys:
                 made.setdefault(name, {})[key] = f"Value of {key}."
+        if wanted.service_account is not None:
+            services.make_service_account(wanted.service_account)
     for name, values in secrets.items():
         services.make_secret(name, **values)
     for name, values in config_maps.items():
         services.make_config_map(name, **values)
 
 
+def operator_troubles(operator: OperatorProcess) -> list[str]:
+    """What must not happen meanwhile: its end, a traceback, a write that contradicts what is there (ACT-7, ACT-9)."""
+    troubles = [] if operator.child.exit_code is None else [f"ended by itself\n{operator.child.log_tail(20)}"]
+    troubles += [line for line in operator.child.log.read_text(errors="replace").splitlines() if "Traceback" in line]
+    refused = [write for write in operator.writes() if write.code == http.client.UNPROCESSABLE_ENTITY]
+    troubles += [f"{write.verb} {write.resource} {write.name} was answered with 422" for write in refused]
+    return troubles
+
+
 def _take(services: AgentServices, life: _Life, step: Step, report: Report) -> None:
     try:
-        services.cluster.api.apply(agent_service(services.namespace, life.walker, **step.spec), force=True)
+        services.cluster.api.apply(agent_service(services.namespace, life.walker) | {"spec": step.spec}, force=True)
     except ApiError as error:
         # A valid one may break a rule that compares it with the one before.
         if error.code not in (_REFUSALS if step.refused else {http.client.UNPROCESSABLE_ENTITY}):
