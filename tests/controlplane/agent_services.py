@@ -20,9 +20,9 @@ Object = dict[str, Any]
 DEFINITIONS = Path(__file__).parent.parent.parent / "crds"
 API = "agentservice.dev/v1alpha1"
 DEADLINE = 30.0
+"""Seconds for what takes below one on an idle machine."""
 COLLECTION_DEADLINE = 90.0
 """The garbage collector looks for new kinds every 30 s: on a fresh plane it may not know AgentServices yet."""
-"""Seconds for what takes below one on an idle machine."""
 CHILDREN = {
     "ServiceAccount": "v1",
     "Secret": "v1",
@@ -48,8 +48,17 @@ EVERY_CHILD: Object = {
 
 
 def install_definitions(cluster: Cluster) -> None:
-    """Apply the project's CustomResourceDefinitions, and those of optional kinds, and wait until they are served."""
-    for file in [*sorted(DEFINITIONS.glob("*.yaml")), *definitions.ensure()]:
+    """Apply the project's CustomResourceDefinitions and wait until their objects can be asked for."""
+    _install(cluster, sorted(DEFINITIONS.glob("*.yaml")))
+
+
+def install_optional_definitions(cluster: Cluster) -> None:
+    """Apply the CustomResourceDefinitions of other projects and wait until their objects can be asked for."""
+    _install(cluster, definitions.ensure())
+
+
+def _install(cluster: Cluster, files: list[Path]) -> None:
+    for file in files:
         for definition in yaml.safe_load_all(file.read_text()):
             _wait_served(cluster, cluster.api.apply(definition, force=True))
 

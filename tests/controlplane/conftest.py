@@ -13,7 +13,7 @@ import pytest
 from dev.cluster import Cluster
 from dev.process import ChildDiedError, DeadlineError
 from dev.shared_plane import shared_control_plane
-from tests.controlplane.agent_services import AgentServices, install_definitions
+from tests.controlplane.agent_services import AgentServices, install_definitions, install_optional_definitions
 from tests.controlplane.operator_process import OperatorPool, OperatorProcess
 
 
@@ -44,8 +44,9 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
 
 @pytest.fixture(scope="session")
 def crd(cluster: Cluster) -> None:
-    """The project's CustomResourceDefinitions, established."""
+    """The project's CustomResourceDefinitions and those of optional kinds, established."""
     install_definitions(cluster)
+    install_optional_definitions(cluster)
 
 
 @pytest.fixture(scope="session")

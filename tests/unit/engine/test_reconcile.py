@@ -14,6 +14,7 @@ from agentservice_operator.engine.kinds import (
     AGENT_SERVICE,
     CHILDREN,
     CONFIG_MAP,
+    POD_MONITOR,
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
@@ -191,6 +192,19 @@ async def test_a_child_of_a_kind_that_is_being_deleted_does_not_end_ready(bench:
     bench.caches.children[SERVICE].forget(NAMESPACE, "hello")
     bench.kubernetes.refused = (SERVICE, KubernetesError("create not allowed: it is terminating", status=status))
 
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+
+    assert bench.condition("Ready")["status"] == "True"
+
+
+async def test_monitoring_that_cannot_be_written_keeps_nobody_from_being_ready(bench: Bench) -> None:
+    bench.caches.set_served(POD_MONITOR, served=True)
+    bench.kubernetes.refused = (POD_MONITOR, NO_ANSWER)
+
+    with pytest.raises(KubernetesError):
+        await bench.reconcile(HELLO)
+    bench.serve()
     with pytest.raises(KubernetesError):
         await bench.reconcile(HELLO)
 
