@@ -47,6 +47,7 @@ def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
             reachable(namespace, "allowTo"),
             agent_service(namespace, "probe", runtime={"serviceAccount": {"name": "cloud"}}),
             agent_service(namespace, "probe", exposure={"ingress": INGRESS}),
+            agent_service(namespace, "probe", **MONITORING["podMonitor.labels"]),
         ):
             wait_until(partial(refusal, api, beyond), deadline=30, describe=lambda: "the policies are not in force yet")
         yield api
@@ -227,6 +228,54 @@ def test_an_ingress_that_somebody_else_allowed_is_left_alone_by_other_edits_and_
 
     assert refusal(author, agent_service(namespace, "hello", exposure={"ingress": INGRESS}, replicas=2)) is None
     assert refusal(author, agent_service(namespace, "hello")) is None
+
+
+MONITORING: dict[str, dict[str, Any]] = {
+    "podMonitor.labels": {"observability": {"podMonitor": {"labels": {"release": "platform"}}}},
+    "podMonitor.interval": {"observability": {"podMonitor": {"interval": "1s"}}},
+    "prometheusRule.labels": {"observability": {"prometheusRule": {"labels": {"release": "platform"}}}},
+}
+
+
+@pytest.mark.parametrize(("field", "spec"), MONITORING.items())
+def test_a_choice_of_prometheus_beyond_the_authors_rights_is_refused_with_a_sentence(
+    author: Any, namespace: str, field: str, spec: dict[str, Any]
+) -> None:
+    told = refusal(author, agent_service(namespace, **spec))
+
+    kind = "PodMonitors" if field.startswith("podMonitor") else "PrometheusRules"
+    assert told is not None
+    assert f"spec.observability.{field}: a change needs the right to create {kind} in namespace {namespace}" in told
+    assert f"which {AUTHOR} does not have" in told
+
+
+@pytest.mark.parametrize("spec", MONITORING.values())
+def test_a_prometheus_that_somebody_else_chose_is_left_alone_by_other_edits_and_not_taken_away(
+    cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any]
+) -> None:
+    cluster.api.apply(agent_service(namespace, **spec))
+
+    assert refusal(author, agent_service(namespace, **spec, replicas=2)) is None
+    path = cluster.api.path("agentservice.dev/v1alpha1", "AgentService", namespace=namespace, name="hello")
+    with pytest.raises(ApiError, match=r"as (it is|they are)"):
+        author.patch(path, {"spec": dict.fromkeys(spec)}, dryRun="All")
+
+
+@pytest.mark.parametrize("mode", ["Auto", "Always", "Never"])
+def test_monitoring_as_the_operator_makes_it_needs_no_further_right(author: Any, namespace: str, mode: str) -> None:
+    modes = {"podMonitor": {"mode": mode}, "prometheusRule": {"mode": mode}}
+
+    assert refusal(author, agent_service(namespace, observability=modes)) is None
+
+
+@pytest.mark.parametrize("spec", MONITORING.values())
+def test_who_may_create_monitors_may_choose_the_prometheus(
+    cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any]
+) -> None:
+    resources = ["podmonitors", "prometheusrules"]
+    monitors = {"apiGroups": ["monitoring.coreos.com"], "resources": resources, "verbs": ["create"]}
+    with applied(cluster, grant(namespace, "monitors", monitors)):
+        assert refusal(author, agent_service(namespace, **spec)) is None
 
 
 @pytest.mark.parametrize("field", ["allowFrom", "allowTo"])

@@ -55,15 +55,16 @@ def child_metadata(
     Args:
         service: The owner; one without a uid (read from a file) gives a child without an owner.
         name: Name of the child.
-        labels: The child's own ones besides the common ones; they win over inherited ones.
+        labels: The child's own ones besides the common ones, in place of inherited ones.
         annotations: The child's own ones; they win over inherited ones.
         owned: Whether the child goes with its AgentService.
     """
     inherited = service.spec.inherited_metadata
+    chosen = inherited.labels if labels is None else labels
     metadata: Object = {
         "name": name,
         "namespace": service.metadata.namespace,
-        "labels": sorted_map({**inherited.labels, **(labels or {}), **common_labels(service)}),
+        "labels": sorted_map({**chosen, **common_labels(service)}),
     }
     if merged := {**inherited.annotations, **(annotations or {})}:
         metadata["annotations"] = sorted_map(merged)

@@ -39,16 +39,25 @@ def test_no_kind_is_used_that_is_not_wanted_or_not_there(kind: str, field: str) 
 
 
 @pytest.mark.parametrize(("kind", "field"), KINDS.items())
-def test_labels_of_the_spec_win_over_those_of_the_installation_and_none_hides_ours(kind: str, field: str) -> None:
+def test_labels_of_the_spec_are_added_to_those_of_the_installation_and_win(kind: str, field: str) -> None:
     context = replace(CONTEXT, defaults=AgentDefaults(monitor_labels={"release": "prometheus", "tenant": "a"}))
-    service = agent_service(
-        observability={field: {"labels": {"release": "mine"}}}, inheritedMetadata={"labels": {"tenant": "b", "x": "y"}}
-    )
+    service = agent_service(observability={field: {"labels": {"release": "mine"}}})
 
     labels = child(kind, service, context)["metadata"]["labels"]
 
-    assert (labels["release"], labels["tenant"], labels["x"]) == ("mine", "a", "y")
+    assert (labels["release"], labels["tenant"]) == ("mine", "a")
     assert labels["app.kubernetes.io/managed-by"] == "agentservice-operator"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inherited_labels_choose_no_prometheus(kind: str) -> None:
+    """Whoever may set them need not have the right to create monitors."""
+    service = agent_service(inheritedMetadata={"labels": {"release": "platform"}, "annotations": {"a": "b"}})
+
+    metadata = child(kind, service)["metadata"]
+
+    assert "release" not in metadata["labels"]
+    assert metadata["annotations"] == {"a": "b"}
 
 
 def test_the_pod_monitor_names_a_port_of_the_pods() -> None:

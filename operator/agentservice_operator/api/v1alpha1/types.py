@@ -216,7 +216,8 @@ class InheritedMetadata(ApiModel):
     """Labels and annotations that every child gets."""
 
     labels: Labels = {}
-    """Labels of every child. Not of the pods, which a new label would restart: those have runtime.podLabels."""
+    """Labels of every child. Not of the pods, which a new label would restart: those have runtime.podLabels. Nor of the
+    PodMonitor and the PrometheusRule, by whose labels a Prometheus selects: those have labels of their own."""
     annotations: Annotations = {}
     """Annotations of every child, pods excluded: a change of them rolls nothing."""
 
