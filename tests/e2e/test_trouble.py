@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from agentservice_operator.engine.pod_events import START_SECONDS
 
 from dev.cluster import Cluster
 from dev.process import wait_until
@@ -38,6 +40,7 @@ class Trouble:
         spec: other fields of the spec that cause it.
         cause: what causes it outside the AgentService.
         mend: what a person does about it outside the AgentService; fields of `runtime` are taken back.
+        says: a part of the sentence.
     """
 
     reason: str
@@ -46,6 +49,7 @@ class Trouble:
     spec: dict[str, Any] = field(default_factory=dict)
     cause: Callable[[AgentServices], object] = nothing
     mend: Callable[[AgentServices], object] = nothing
+    says: str = ""
 
 
 def waiting(pod: Object) -> str:
@@ -58,6 +62,13 @@ def waiting(pod: Object) -> str:
 def restarts(pod: Object) -> int:
     """How often the container of a pod was started again."""
     return sum(status["restartCount"] for status in pod["status"].get("containerStatuses") or ())
+
+
+def seconds_running(pod: Object) -> float:
+    """How long ago the container of a pod was started."""
+    statuses = pod["status"].get("containerStatuses") or [{}]
+    started = statuses[0].get("state", {}).get("running", {}).get("startedAt")
+    return (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds() if started else 0.0
 
 
 def unschedulable(pod: Object) -> bool:
@@ -94,6 +105,13 @@ TROUBLES = {
         "CrashLooping",
         shows=restarts,
         runtime={"env": [{"name": "BIND_ADDRESS", "value": "no address at all"}]},
+        says="it cannot listen on its port",
+    ),
+    "a probe that finds nobody": Trouble(
+        "ProbeFailed",
+        shows=lambda pod: seconds_running(pod) > START_SECONDS,
+        runtime={"env": [{"name": "BIND_ADDRESS", "value": "127.0.0.1"}]},
+        says="its startup probe fails (nothing listens on its port)",
     ),
     "a pod that fits nowhere": Trouble(
         "Unschedulable", shows=unschedulable, runtime={"nodeSelector": {"example.com/no-such": "node"}}
@@ -121,7 +139,8 @@ def test_a_trouble_is_named_and_its_end_is_noticed(kind: Cluster, namespace: str
 
     ready = condition(failed, "Ready")
     assert ready is not None
-    assert ready["message"].endswith((".", "--previous")), ready["message"]
+    assert trouble.says in ready["message"]
+    assert ready["message"].endswith((".", "--previous")) or " describe pod " in ready["message"], ready["message"]
     assert conditions(failed)["Reconciling"] == ("True", trouble.reason)
     trouble.mend(services)
     services.apply(runtime=SMALL, **trouble.spec)

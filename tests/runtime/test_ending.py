@@ -36,6 +36,8 @@ def test_a_refusal_names_its_word(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "new.json").write_text('{"schema_version": 99}')
 
+    with pytest.raises(ConfigurationError) as no_directory:
+        api_keys.ApiKeys(tmp_path / "none")
     with pytest.raises(ConfigurationError) as no_keys:
         api_keys.ApiKeys(tmp_path / "keys")
     with pytest.raises(ConfigurationError) as missing:
@@ -43,6 +45,7 @@ def test_a_refusal_names_its_word(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as too_new:
         settings.load_config(tmp_path / "new.json")
 
+    assert no_directory.value.ending is Ending.API_KEYS_UNUSABLE
     assert no_keys.value.ending is Ending.API_KEYS_UNUSABLE
     assert missing.value.ending is Ending.CONFIGURATION_UNREADABLE
     assert too_new.value.ending is Ending.CONFIGURATION_TOO_NEW

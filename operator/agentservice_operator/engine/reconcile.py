@@ -343,8 +343,9 @@ class Reconciler:
         )
         memory.trouble = verdict.trouble
         report_again = await self._reporter.report(current, verdict.status)
-        for occurrence in changes(current.status, verdict.status):
-            self._recorder.record(key, service.uid, occurrence)
+        if report_again is None:  # else it is not written yet, and would be told at every look until then
+            for occurrence in changes(current.status, verdict.status):
+                self._recorder.record(key, service.uid, occurrence)
         waits = [
             RECHECK_SECONDS,
             verdict.look_again_after,

@@ -24,10 +24,11 @@ from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, KubernetesError, Object
 from agentservice_operator.engine.reconcile import Reconciler
 from agentservice_operator.engine.references import References
-from agentservice_operator.engine.report import Reporter
+from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS, Reporter
 from agentservice_operator.engine.upgrades import Limit, Upgrades
 from agentservice_operator.metrics import Metrics
 
+from tests.unit.engine.clock import Clock
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
 from tests.unit.engine.objects import HELLO, NAMESPACE, Recorded, Woken, agent_service
 
@@ -78,6 +79,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.caches = Caches([kind for kind in CHILDREN if kind is not SECRET], Woken())
         self.recorded = Recorded()
+        self.clock = Clock()
         self.references = References(self.kubernetes, Woken())
         self.reconcile = Reconciler(
             caches=self.caches,
@@ -85,7 +87,7 @@ class Bench:
             references=self.references,
             api_keys=ApiKeys(self.kubernetes, self.recorded, Metrics()),
             pod_events=PodEvents(self.kubernetes),
-            reporter=Reporter(self.kubernetes, self.caches),
+            reporter=Reporter(self.kubernetes, self.caches, self.clock),
             recorder=self.recorded,
             reports=lambda _: None,
             upgrades=Upgrades(self.caches, Limit("1"), Woken()),
@@ -280,16 +282,20 @@ async def test_its_own_service_account_goes_when_the_last_pod_that_runs_as_it_is
 
 
 PROMPT = {"configMapKeyRef": {"name": "prompts", "key": "assistant"}}
+PROMPTS = {"namespace": NAMESPACE, "name": "prompts", "resourceVersion": "5"}
+
+
+def refer(bench: Bench) -> None:
+    """Let the prompt come out of a ConfigMap."""
+    bench.kubernetes.hold(CONFIG_MAP, {"metadata": PROMPTS, "data": {"assistant": "Help."}})
+    bench.see(agent_service(20, spec={"agents": [{"name": "assistant", "systemPromptFrom": PROMPT}]}))
 
 
 async def test_pods_that_are_lost_while_the_api_server_answers_no_question_are_reported(bench: Bench) -> None:
-    referring = {"agents": [{"name": "assistant", "systemPromptFrom": PROMPT}]}
-    prompts = {"metadata": {"namespace": NAMESPACE, "name": "prompts", "resourceVersion": "5"}}
-    bench.kubernetes.hold(CONFIG_MAP, {**prompts, "data": {"assistant": "Help."}})
-    bench.see(agent_service(20, spec=referring))
+    refer(bench)
     await ready(bench)
     said = [(entry["type"], entry["status"]) for entry in bench.status["conditions"]]
-    bench.references.put({"metadata": {**prompts["metadata"], "resourceVersion": "6"}})
+    bench.references.put({"metadata": {**PROMPTS, "resourceVersion": "6"}})
     bench.kubernetes.refused_reads = NO_ANSWER
 
     with pytest.raises(KubernetesError):
@@ -318,6 +324,7 @@ async def test_a_new_spec_whose_references_cannot_be_asked_for_is_not_ready(benc
 
 
 async def test_after_a_restart_an_api_server_that_does_not_answer_changes_nothing_in_the_status(bench: Bench) -> None:
+    refer(bench)
     await ready(bench)
     before = bench.status
     bench.reconcile._latest.clear()
@@ -330,3 +337,22 @@ async def test_after_a_restart_an_api_server_that_does_not_answer_changes_nothin
         await bench.reconcile(HELLO)
 
     assert bench.status == before
+
+
+async def test_another_missing_reference_is_told_once_though_its_message_is_held_back(bench: Bench) -> None:
+    agents = [{"name": "assistant", "systemPromptFrom": PROMPT}]
+    bench.see(agent_service(20, spec={"agents": agents}))
+    await bench.reconcile(HELLO)
+    bench.recorded.clear()
+    bench.kubernetes.hold(CONFIG_MAP, {"metadata": PROMPTS, "data": {"other": "Help."}})
+    bench.references.put({"metadata": {**PROMPTS, "resourceVersion": "6"}})
+    bench.references.remove({"metadata": {**PROMPTS, "resourceVersion": "6"}})
+
+    for _ in range(3):
+        await bench.reconcile(HELLO)
+    assert bench.recorded == []
+    bench.clock.now += COUNTS_EVERY_SECONDS
+    for _ in range(3):
+        await bench.reconcile(HELLO)
+
+    assert [each.note.partition(";")[0] for each in bench.recorded] == ["ConfigMap prompts has no key assistant"]
