@@ -24,6 +24,7 @@ STATE_PATH_VOLUME = "/var/lib/agentservice/state.db"
 STATE_PATH_EPHEMERAL = "/tmp/agentservice/state.db"  # noqa: S108 - the pod's own emptyDir
 STATE_BYTES_EPHEMERAL = 64 * 1024 * 1024
 """Half of that emptyDir, whose pod is evicted when it is full."""
+TRUST_BUNDLE_PATH = "/etc/agentservice-trust/ca.crt"
 SERVING_PORT = 8080
 ADMIN_PORT = 9090
 
@@ -96,4 +97,6 @@ class RuntimeConfig(_ConfigModel):
     """One file per client: its name is the principal, its lines are the keys valid now. A file NAME.previous holds
     further keys of the client NAME: those from before a rotation."""
     state: StateConfig
+    trust_bundle_file: str | None = None
+    """PEM file of certificate authorities that are trusted besides the public ones."""
     log_level: Literal["debug", "info", "warning", "error"]

@@ -22,6 +22,7 @@ from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.server import bind, serve_until_told
 from agent_runtime.settings import ConfigurationError, Settings, load_config, load_settings
+from agent_runtime.tls import check_trust_bundle
 
 EXIT_MISCONFIGURED = 2
 
@@ -41,6 +42,7 @@ def serve() -> int:
         logs.configure(config.log_level, config.service)
         keys = ApiKeys(Path(config.api_keys_directory))
         check_credentials(config)
+        check_trust_bundle(config)
         admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
         listener = bind(settings.bind_address, settings.port, variable="PORT")
         _serve(settings, config, keys, listener, admin_listener)

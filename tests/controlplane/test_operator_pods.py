@@ -1,8 +1,11 @@
-"""Who the pods are."""
+"""Who the pods are, and whom they trust."""
 
 from __future__ import annotations
 
-from tests.controlplane.agent_services import AgentServices, condition
+from typing import Any
+
+from tests.authority import authority_pem
+from tests.controlplane.agent_services import AgentServices, condition, is_ready
 from tests.controlplane.operator_process import OperatorProcess, said
 
 
@@ -58,3 +61,38 @@ def test_its_own_service_account_outlives_the_pods_that_run_as_it(
     services.apply()
     services.wait_ready()
     assert services.child("ServiceAccount")["automountServiceAccountToken"] is False
+
+
+TRUSTING: dict[str, Any] = {"runtime": {"trustBundle": {"configMapKeyRef": {"name": "corp", "key": "ca.crt"}}}}
+
+
+def test_a_trust_bundle_is_waited_for_and_its_change_is_one_rollout(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    services.apply(**TRUSTING)
+    waiting = services.wait_not_ready("ReferenceNotFound")
+    assert "ConfigMap corp does not exist" in str(condition(waiting, "Ready"))
+
+    services.make_config_map("corp", **{"ca.crt": authority_pem()})
+    first = services.wait_ready()["status"]["currentRevision"]
+    before = operator.audit.mark()
+    services.make_config_map("corp", **{"ca.crt": authority_pem()})
+
+    services.wait(lambda service: is_ready(service) and service["status"]["currentRevision"] != first)
+    operator.first_write(lambda write: write.resource == "deployments", since=before)
+    assert [w.verb for w in operator.writes(since=before) if w.resource == "deployments"] == ["patch"]
+    assert len(services.replica_sets()) == 2
+
+
+def test_a_broken_trust_bundle_reaches_no_pod(services: AgentServices) -> None:
+    services.make_config_map("corp", **{"ca.crt": authority_pem()})
+    services.apply(**TRUSTING)
+    services.wait_ready()
+
+    services.make_config_map("corp", **{"ca.crt": "-----BEGIN CERTIFICATE-----"})
+
+    told = services.wait_not_ready("InvalidSpec")
+    assert "ConfigMap corp: what stands under ca.crt has no certificates" in str(condition(told, "Ready"))
+    assert len(services.replica_sets()) == 1
+    services.make_config_map("corp", **{"ca.crt": authority_pem()})
+    services.wait_ready()

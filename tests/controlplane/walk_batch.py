@@ -17,6 +17,7 @@ from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS
 
 from dev.api_client import ApiError
 from dev.process import wait_until
+from tests.authority import authority_pem
 from tests.controlplane.agent_services import AgentServices, Object, agent_service
 from tests.controlplane.operator_process import OperatorProcess, passes
 from tests.controlplane.service_state import Snapshot, is_settled
@@ -104,13 +105,17 @@ def run(services: AgentServices, home: str, walks: Sequence[Walk]) -> Report:
 
 def make_references(services: AgentServices, specs: Iterable[Spec]) -> None:
     """Make whatever some specs refer to."""
+    authority = authority_pem()
     secrets: dict[str, dict[str, str]] = {}
     config_maps: dict[str, dict[str, str]] = {}
     for spec in specs:
         wanted = references(parse({"metadata": {"name": "any", "namespace": "any"}, "spec": spec}))
         for made, keys in ((secrets, wanted.secrets), (config_maps, wanted.config_maps)):
             for name, key in keys:
-                made.setdefault(name, {})[key] = f"Value of {key}."
+                made.setdefault(name, {}).setdefault(key, f"Value of {key}.")
+        if wanted.trust_bundle is not None:
+            name, key = wanted.trust_bundle
+            config_maps.setdefault(name, {})[key] = authority
         if wanted.service_account is not None:
             services.make_service_account(wanted.service_account)
     for name, values in secrets.items():

@@ -146,8 +146,12 @@ def write_config(directory: Path, **fields: Any) -> Path:
 
 
 def environment(config: Path, **variables: str) -> dict[str, str]:
-    """The environment of a runtime: that of this process without what could reach a real provider."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
+    """The environment of a runtime: that of this process without what could reach a real provider, or a proxy."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ANTHROPIC_") and not name.lower().endswith("_proxy")
+    }
     ours = {"AGENTSERVICE_CONFIG": str(config), "BIND_ADDRESS": "127.0.0.1", "PORT": "0", "ADMIN_PORT": "0"}
     return inherited | ours | variables
 

@@ -13,6 +13,7 @@ from agent_runtime.config import ModelConfig, RuntimeConfig
 from agent_runtime.credentials import read_key
 from agent_runtime.ending import Ending
 from agent_runtime.settings import ConfigurationError
+from agent_runtime.tls import outbound_tls
 
 
 def check_credentials(config: RuntimeConfig) -> None:
@@ -45,7 +46,7 @@ async def open_models(config: RuntimeConfig) -> Mapping[str, Model]:
     return {
         model.name: Model(
             name=model.name,
-            provider=await _open_provider(model),
+            provider=await _open_provider(model, config.trust_bundle_file),
             max_tokens=model.max_tokens,
             first_token_timeout_seconds=model.first_token_timeout_seconds,
             retries=model.retries,
@@ -54,10 +55,10 @@ async def open_models(config: RuntimeConfig) -> Mapping[str, Model]:
     }
 
 
-async def _open_provider(model: ModelConfig) -> Provider:
+async def _open_provider(model: ModelConfig, trust_bundle_file: str | None) -> Provider:
     if model.anthropic is None:
         return EchoProvider()
     # The SDK takes seconds to import: only where it is needed, and beside the loop, which goes on beating.
     module = await asyncio.to_thread(importlib.import_module, "agent_runtime.agent.providers.anthropic")
-    provider: Provider = module.AnthropicProvider(model.anthropic)
+    provider: Provider = module.AnthropicProvider(model.anthropic, outbound_tls(trust_bundle_file))
     return provider

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import date, datetime
@@ -53,7 +54,7 @@ class AnthropicProvider:
     The answer is read from the raw server-sent events: building the SDK's objects from them costs five times as much.
     """
 
-    def __init__(self, config: AnthropicConfig) -> None:
+    def __init__(self, config: AnthropicConfig, tls: ssl.SSLContext) -> None:
         self._model = config.model
         self.retires = retirement(config.model)
         self._credentials = CredentialsFile(Path(config.credentials_file))
@@ -64,8 +65,9 @@ class AnthropicProvider:
             # Reading has no limit of its own: the first-token timeout and the deadline of the request end it.
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
             # A redirect would carry the key and the prompt to wherever the provider likes, also inside the cluster.
+            # Proxies come from the environment, as the installation sets it.
             http_client=anthropic.DefaultAioHttpClient(
-                follow_redirects=False, event_hooks={"response": [_bound_failure]}
+                verify=tls, follow_redirects=False, event_hooks={"response": [_bound_failure]}
             ),
         )
 
@@ -289,5 +291,8 @@ def _seconds(header: str | None) -> float | None:
     return seconds if 0 <= seconds < math.inf else None
 
 
-def _cause(error: Exception) -> str:
-    return type(error.__cause__ or error).__name__
+def _cause(error: BaseException) -> str:
+    """What it began with: every library in between has a name of its own for it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__

@@ -27,7 +27,7 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
         context: Install-wide defaults and the content of what the spec refers to.
 
     Raises:
-        UnresolvedReference: ``context`` lacks the content of a ConfigMap key that goes into the configuration.
+        UnresolvedReference: ``context`` lacks what a ConfigMap key holds that goes into the configuration or the pods.
     """
     config_map = build_config_map(service, context)
     children = [

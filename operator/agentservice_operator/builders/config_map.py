@@ -11,6 +11,7 @@ from agent_runtime.config import (
     STATE_BYTES_EPHEMERAL,
     STATE_PATH_EPHEMERAL,
     STATE_PATH_VOLUME,
+    TRUST_BUNDLE_PATH,
     AgentConfig,
     AnthropicProvider,
     ModelConfig,
@@ -68,6 +69,7 @@ def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfi
         lame_duck_seconds=phases.lame_duck,
         drain_seconds=phases.drain,
         api_keys_directory=API_KEYS_DIRECTORY,
+        trust_bundle_file=TRUST_BUNDLE_PATH if spec.runtime.trust_bundle else None,
         state=_state(spec.state),
         log_level=_LOG_LEVELS[spec.observability.log_level],
     )

@@ -17,6 +17,7 @@ class BuildContext:
     Args:
         runtime_image: Image of the agent runtime where the spec names none.
         config_map_values: Content by (ConfigMap name, key) of every key that goes into the configuration.
+        trust_bundle_digests: Digest by (ConfigMap name, key) of every key that holds certificate authorities.
         operator_namespace: Where the operator runs, which asks pods for their state.
         defaults: What the installation decides where the spec says nothing.
         served_kinds: Those of ``OPTIONAL_KINDS`` that the API server has.
@@ -24,6 +25,7 @@ class BuildContext:
 
     runtime_image: str
     config_map_values: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
+    trust_bundle_digests: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
     operator_namespace: str = "agentservice-system"
     defaults: AgentDefaults = field(default_factory=AgentDefaults)
     served_kinds: frozenset[str] = OPTIONAL_KINDS

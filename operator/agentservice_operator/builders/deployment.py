@@ -13,7 +13,7 @@ from agent_runtime.config import (
     STATE_PATH_VOLUME,
 )
 from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, ResourceRequirements
-from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
+from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION, TRUST_BUNDLE_ANNOTATION
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.defaults import AgentDefaults, Proxy
 from agentservice_operator.builders.drain import drain
@@ -24,6 +24,11 @@ from agentservice_operator.builders.proxy import proxy_variables
 from agentservice_operator.builders.quantities import canonical_resources
 from agentservice_operator.builders.raw import as_stored
 from agentservice_operator.builders.service import SERVING_PORT_NAME
+from agentservice_operator.builders.trust_bundle import (
+    annotated_trust_bundle,
+    trust_bundle_mount,
+    trust_bundle_volume,
+)
 
 CONTAINER_NAME = "runtime"
 REVISION_VARIABLE = "AGENTSERVICE_REVISION"
@@ -100,8 +105,11 @@ def _pod_template(service: AgentService, context: BuildContext, config_map: str)
     runtime = service.spec.runtime
     credentials = _credentials(service)
     metadata: Object = {"labels": sorted_map({**runtime.pod_labels, **common_labels(service)})}
-    if runtime.pod_annotations:
-        metadata["annotations"] = sorted_map(runtime.pod_annotations)
+    annotations = dict(runtime.pod_annotations)
+    if digest := annotated_trust_bundle(service, context):
+        annotations[TRUST_BUNDLE_ANNOTATION] = digest
+    if annotations:
+        metadata["annotations"] = sorted_map(annotations)
     return {
         "metadata": metadata,
         "spec": {
@@ -159,6 +167,7 @@ def _container(service: AgentService, context: BuildContext, credentials: dict[s
                 }
                 for secret in credentials
             ),
+            *trust_bundle_mount(service),
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
             *([{"name": "data", "mountPath": STATE_PATH_VOLUME.rpartition("/")[0]}] if _on_volume(service) else []),
         ],
@@ -244,6 +253,7 @@ def _volumes(service: AgentService, config_map: str, credentials: dict[str, list
             }
             for secret, keys in credentials.items()
         ),
+        *trust_bundle_volume(service),
         {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH_SIZE}},
         *(
             [{"name": "data", "persistentVolumeClaim": {"claimName": data_claim(service.metadata.name)}}]

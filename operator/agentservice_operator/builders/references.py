@@ -14,16 +14,18 @@ class References:
     Args:
         secrets: Purpose by (Secret name, key).
         config_maps: Purpose by (ConfigMap name, key).
+        trust_bundle: ConfigMap name and key of the certificate authorities that the pods trust, where there are any.
         service_account: Name of the ServiceAccount that the pods run as, where somebody else keeps it.
     """
 
     secrets: dict[tuple[str, str], str]
     config_maps: dict[tuple[str, str], str]
+    trust_bundle: tuple[str, str] | None
     service_account: str | None
 
 
 class UnresolvedReference(LookupError):  # noqa: N818 - says what is wrong
-    """A build was asked for without the content of a ConfigMap key that goes into the configuration."""
+    """A build was asked for without what a ConfigMap key holds that goes into the configuration or the pods."""
 
 
 def references(service: AgentService) -> References:
@@ -46,7 +48,13 @@ def references(service: AgentService) -> References:
         if source and source.config_map_key_ref:
             key = (source.config_map_key_ref.name, source.config_map_key_ref.key)
             config_maps.setdefault(key, []).append(f"the environment variable {variable.name}")
-    return References(_sentences(secrets), _sentences(config_maps), service.spec.runtime.service_account.name)
+    bundle = service.spec.runtime.trust_bundle
+    return References(
+        _sentences(secrets),
+        _sentences(config_maps),
+        (bundle.config_map_key_ref.name, bundle.config_map_key_ref.key) if bundle else None,
+        service.spec.runtime.service_account.name,
+    )
 
 
 def _sentences(purposes: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], str]:

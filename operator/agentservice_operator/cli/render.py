@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
@@ -11,7 +13,8 @@ from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.defaults import AgentDefaults
 from agentservice_operator.builders.labels import Object
-from agentservice_operator.builders.references import UnresolvedReference
+from agentservice_operator.builders.references import UnresolvedReference, references
+from agentservice_operator.builders.trust_bundle import UnusableTrustBundle, trust_bundle_digest
 from agentservice_operator.cli.documents import Document, InputError, read_documents
 
 
@@ -40,11 +43,26 @@ def render(
     context = BuildContext(runtime_image, values, defaults=defaults, served_kinds=served_kinds)
     children = []
     for document in agent_services(documents):
+        service = parse_document(document, namespace)
         try:
-            children += build(parse_document(document, namespace), context)
+            children += build(service, replace(context, trust_bundle_digests=_trust_bundle(document, service, values)))
         except UnresolvedReference as error:
             raise document.error(f"{error}, or as a document of this file") from error
     return children
+
+
+def _trust_bundle(
+    document: Document, service: AgentService, values: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], str]:
+    """The digest of the bundle that an AgentService refers to, if the file holds it."""
+    wanted = references(service).trust_bundle
+    if wanted is None or wanted not in values:
+        return {}
+    try:
+        return {wanted: trust_bundle_digest(values[wanted])}
+    except UnusableTrustBundle as error:
+        name, key = wanted
+        raise document.error(f"runtime.trustBundle: ConfigMap {name}: what stands under {key} {error}") from error
 
 
 def agent_services(documents: list[Document]) -> list[Document]:

@@ -55,7 +55,7 @@ def run(path: Path, *, name: str | None, port: int, secret_files: SecretFiles) -
     _require_free(port)
     with tempfile.TemporaryDirectory(prefix="agentctl-") as folder:
         secret_values = _secret_values(document, service, secret_files)
-        key = _write(Path(folder), config, secret_values)
+        key = _write(Path(folder), config, secret_values, _trust_bundle(document, service, values))
         environment = _environment(document, service, secret_values, values)
         return _serve(Path(folder) / "config.json", environment, port=port, key=key)
 
@@ -102,17 +102,34 @@ def _secret_values(document: Document, service: AgentService, files: SecretFiles
     return values
 
 
-def _write(folder: Path, config: RuntimeConfig, secret_values: Mapping[tuple[str, str], str]) -> str:
+def _trust_bundle(document: Document, service: AgentService, values: Mapping[tuple[str, str], str]) -> str | None:
+    """The certificate authorities that the spec refers to."""
+    wanted = references(service).trust_bundle
+    if wanted is not None and wanted not in values:
+        name, key = wanted
+        raise document.error(
+            f"key {key} of ConfigMap {name} is needed for runtime.trustBundle: "
+            "add the ConfigMap as a document of this file"
+        )
+    return values[wanted] if wanted is not None else None
+
+
+def _write(
+    folder: Path, config: RuntimeConfig, secret_values: Mapping[tuple[str, str], str], trust_bundle: str | None
+) -> str:
     """Lay out what a pod would mount, and return the API key that callers use."""
     key = f"local-{secrets.token_urlsafe(24)}"
     _write_private(folder / "api-keys" / "default", key)
     for (name, secret_key), value in secret_values.items():
         _write_private(folder / "credentials" / name / secret_key, value)
+    if trust_bundle is not None:
+        _write_private(folder / "trust-bundle", trust_bundle)
     local = config.model_copy(
         update={
             "models": tuple(_with_local_credentials(model, folder / "credentials") for model in config.models),
             "api_keys_directory": str(folder / "api-keys"),
             "state": config.state.model_copy(update={"path": str(folder / "state.db")}),
+            "trust_bundle_file": None if trust_bundle is None else str(folder / "trust-bundle"),
             "lame_duck_seconds": 0.0,
         }
     )

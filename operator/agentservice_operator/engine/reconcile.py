@@ -190,13 +190,18 @@ class Reconciler:
                 return replace(latest, failure=error)
             problems = () if is_ready(service.status, service.generation) else (_unfinished(error),)
             referred = has_condition(service.status, ConditionType.REFERENCES_RESOLVED)
-            return _Applied(problems, None, Resolved({}, (), any=referred, look_again_after=None), failure=error)
+            return _Applied(problems, None, Resolved({}, {}, (), any=referred, look_again_after=None), failure=error)
         self._latest[service.service] = service.uid, service.generation, applied
         return applied
 
     async def _apply(self, service: Service, spec: AgentService, memory: Memory) -> _Applied:
         resolved = await self._references.resolve(spec)
-        context = replace(self._defaults, config_map_values=resolved.values, served_kinds=self._caches.served)
+        context = replace(
+            self._defaults,
+            config_map_values=resolved.values,
+            trust_bundle_digests=resolved.trust_bundles,
+            served_kinds=self._caches.served,
+        )
         desired = build(spec, context)
         keep = {(KIND_BY_NAME[intent["kind"]], intent["metadata"]["name"]) for intent in desired}
         memory.keep_settled(keep)

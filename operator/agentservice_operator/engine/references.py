@@ -6,11 +6,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
 from agentservice_operator.builders.hashing import short_hash
 from agentservice_operator.builders.references import references
+from agentservice_operator.builders.trust_bundle import UnusableTrustBundle, trust_bundle_digest
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, Kind, ServiceKey
 from agentservice_operator.engine.ports import Kubernetes, Object
 from agentservice_operator.engine.queue import Priority
@@ -33,6 +35,8 @@ class Resolved:
 
     values: dict[tuple[str, str], str]
     """By (ConfigMap name, key); the empty string where it is missing."""
+    trust_bundles: dict[tuple[str, str], str]
+    """Digests by (ConfigMap name, key); the empty string where it is missing or unusable."""
     problems: tuple[Problem, ...]
     any: bool
     """Whether the spec refers to anything."""
@@ -58,10 +62,25 @@ class _Unwatched:
         return self.exists and (key is None or self.keys is None or key in self.keys)
 
 
+class _Use(Enum):
+    """What the value of a ConfigMap's key is for, and so what of it is kept."""
+
+    TEXT = 1
+    TRUST_BUNDLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    kept: str
+    """A text as far as anybody may use it, and one character more to tell that it is too long; a bundle's digest."""
+    flaw: str | None = None
+    """Why pods could not start with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _ConfigMap:
     resource_version: int
-    values: dict[str, str | None] | None
+    values: dict[tuple[str, _Use], _Value | None] | None
     """Of the keys that somebody asked for; None for a key that is not there. None where there is none of that name."""
 
 
@@ -96,19 +115,24 @@ class References:
         namespace = service.metadata.namespace
         wanted = references(service)
         used = {(namespace, name) for name, _ in (*wanted.config_maps, *wanted.secrets)}
+        if wanted.trust_bundle is not None:
+            used.add((namespace, wanted.trust_bundle[0]))
         if wanted.service_account is not None:
             used.add((namespace, wanted.service_account))
         self._note_use(ServiceKey(namespace, service.metadata.name), frozenset(used))
         problems: list[Problem] = []
         values: dict[tuple[str, str], str] = {}
         for (name, key), purpose in wanted.config_maps.items():
-            found = await self._config_map((namespace, name), key)
-            value = found[key] if found is not None else None
-            if value is None:
-                problems.append(_missing("ConfigMap", name, key if found is not None else None, purpose))
-            elif len(value) > MAX_PROMPT_CHARACTERS:
+            text = await self._value((namespace, name), key, _Use.TEXT, purpose, problems)
+            if len(text) > MAX_PROMPT_CHARACTERS:
                 problems.append(_too_long(name, key, purpose))
-            values[name, key] = value or ""
+            values[name, key] = text
+        trust_bundles: dict[tuple[str, str], str] = {}
+        if wanted.trust_bundle is not None:
+            name, key = wanted.trust_bundle
+            trust_bundles[name, key] = await self._value(
+                (namespace, name), key, _Use.TRUST_BUNDLE, "the trust bundle of the pods", problems
+            )
         seen = len(problems)
         for (name, key), purpose in wanted.secrets.items():
             secret = await self._look_up(SECRET, (namespace, name), key)
@@ -119,8 +143,9 @@ class References:
             if not account.exists:
                 problems.append(_missing("ServiceAccount", wanted.service_account, None, "the pods, which run as it"))
         unwatched = bool(wanted.secrets or wanted.service_account)
+        watched = bool(wanted.config_maps or wanted.trust_bundle)
         again = FOUND_EVERY_SECONDS if len(problems) == seen else MISSING_EVERY_SECONDS
-        return Resolved(values, tuple(problems), unwatched or bool(wanted.config_maps), again if unwatched else None)
+        return Resolved(values, trust_bundles, tuple(problems), unwatched or watched, again if unwatched else None)
 
     def forget(self, key: ServiceKey) -> None:
         """The AgentService is gone."""
@@ -179,10 +204,21 @@ class References:
         for name in names:
             self._users[name].add(key)
 
-    async def _config_map(self, name: Name, key: str) -> dict[str, str | None] | None:
+    async def _value(self, name: Name, key: str, use: _Use, purpose: str, problems: list[Problem]) -> str:
+        """What is kept of a ConfigMap's key, or a problem and the empty string."""
+        found = await self._config_map(name, key, use)
+        value = found[key, use] if found is not None else None
+        if value is None:
+            problems.append(_missing("ConfigMap", name[1], key if found is not None else None, purpose))
+        elif value.flaw is not None:
+            problems.append(_unusable(name[1], key, value.flaw, purpose))
+        return value.kept if value is not None else ""
+
+    async def _config_map(self, name: Name, key: str, use: _Use) -> dict[tuple[str, _Use], _Value | None] | None:
         known = self._config_maps.get(name)
-        if known is None or (known.values is not None and key not in known.values):
-            keys = {key, *((known.values or ()) if known else ())}  # a ConfigMap may hold a megabyte that nobody uses
+        if known is None or (known.values is not None and (key, use) not in known.values):
+            # A ConfigMap may hold a megabyte that nobody uses.
+            asked = {(key, use), *((known.values or ()) if known else ())}
             before = self._events[name]
             item = await self._kubernetes.get(CONFIG_MAP, *name)
             if item is None:
@@ -190,7 +226,9 @@ class References:
             else:
                 data = item.get("data") or {}
                 version = int(item["metadata"]["resourceVersion"])
-                known = _ConfigMap(version, {each: _cut(data.get(each)) for each in keys})
+                known = _ConfigMap(
+                    version, {(each, for_what): _kept(data.get(each), for_what) for each, for_what in asked}
+                )
             self._config_maps[name] = known
             if self._events[name] != before:
                 self._changed(name)
@@ -228,9 +266,20 @@ def _too_long(name: str, key: str, purpose: str) -> Problem:
     return Problem(Reason.INVALID_SPEC, f"{what}. Shorten it.", terminal=True)
 
 
-def _cut(value: str | None) -> str | None:
-    """A value as far as anybody may use it, and one character more to tell that it is too long."""
-    return value[: MAX_PROMPT_CHARACTERS + 1] if value is not None else None
+def _unusable(name: str, key: str, flaw: str, purpose: str) -> Problem:
+    what = f"ConfigMap {name}: what stands under {key} {flaw}; it is needed for {purpose}"
+    return Problem(Reason.INVALID_SPEC, f"{what}. Put certificates in PEM there, and nothing else.", terminal=True)
+
+
+def _kept(value: str | None, use: _Use) -> _Value | None:
+    if value is None:
+        return None
+    if use is _Use.TEXT:
+        return _Value(value[: MAX_PROMPT_CHARACTERS + 1])
+    try:
+        return _Value(trust_bundle_digest(value))
+    except UnusableTrustBundle as error:
+        return _Value("", str(error))
 
 
 def _name(item: Object) -> Name:

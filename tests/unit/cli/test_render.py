@@ -157,3 +157,23 @@ def test_defaults_that_cannot_be_used_are_said_with_their_place(
     assert main(["render", "-f", str(file), "--defaults", str(defaults)]) == 1
 
     assert f"{defaults}: nodeSelectors: there is no such field" in capsys.readouterr().err
+
+
+TRUSTING = HELLO + "  runtime: {trustBundle: {configMapKeyRef: {name: corp, key: ca.crt}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("", "runtime.trustBundle: ConfigMap corp with key ca.crt was not found"),
+        (
+            "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: corp}, data: {ca.crt: none}}\n",
+            "runtime.trustBundle: ConfigMap corp: what stands under ca.crt has no certificates in PEM",
+        ),
+    ],
+    ids=["missing", "broken"],
+)
+def test_a_trust_bundle_that_cannot_be_used_is_said_with_its_place(
+    file: Path, more: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in complaint(file, TRUSTING + more, capsys)

@@ -9,12 +9,14 @@ import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.parse import parse
 from agentservice_operator.api.v1alpha1.types import MAX_PROMPT_CHARACTERS, AgentService
+from agentservice_operator.builders.trust_bundle import MAX_TRUST_BUNDLE_BYTES
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, Object
 from agentservice_operator.engine.references import References
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.authority import authority_pem
 from tests.unit.engine.clock import Clock
 from tests.unit.engine.fake_kubernetes import FakeKubernetes
 from tests.unit.engine.objects import HELLO, NAMESPACE, Woken, agent_service
@@ -368,3 +370,70 @@ async def test_a_secret_and_a_service_account_of_one_name_are_two_things(library
     (problem,) = (await library.references.resolve(service)).problems
 
     assert "ServiceAccount anthropic does not exist" in problem.message
+
+
+def with_trust_bundle() -> AgentService:
+    source = {"configMapKeyRef": {"name": "corp", "key": "ca.crt"}}
+    return parse(agent_service(spec={"runtime": {"trustBundle": source}}))
+
+
+def bundle(version: int, pem: str) -> Object:
+    metadata = {"namespace": NAMESPACE, "name": "corp", "resourceVersion": str(version)}
+    return {"metadata": metadata, "data": {"ca.crt": pem}}
+
+
+async def test_of_a_trust_bundle_a_digest_is_kept_and_a_change_wakes_who_uses_it(library: Library) -> None:
+    library.kubernetes.hold(CONFIG_MAP, bundle(1, authority_pem()))
+    before = await library.references.resolve(with_trust_bundle())
+
+    changed = bundle(2, authority_pem())
+    library.kubernetes.hold(CONFIG_MAP, changed)
+    library.references.put(changed)
+    after = await library.references.resolve(with_trust_bundle())
+
+    assert before.problems == after.problems == ()
+    assert before.any
+    assert library.woken.keys() == [HELLO]
+    assert len({*before.trust_bundles.values(), *after.trust_bundles.values()}) == 2
+    assert all(len(digest) == 10 for digest in after.trust_bundles.values())
+
+
+async def test_a_missing_trust_bundle_is_named(library: Library) -> None:
+    (problem,) = (await library.references.resolve(with_trust_bundle())).problems
+
+    assert problem.reason is Reason.REFERENCE_NOT_FOUND
+    assert "ConfigMap corp does not exist; it is needed for the trust bundle" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("pem", "said"),
+    [
+        ("", "has no certificates in PEM, or broken ones"),
+        ("-----BEGIN CERTIFICATE-----", "has no certificates in PEM, or broken ones"),
+        (authority_pem() + authority_pem()[:200], "has no certificates in PEM, or broken ones"),
+        (authority_pem() + "é", "has other letters than those of PEM"),
+        (authority_pem() * (MAX_TRUST_BUNDLE_BYTES // 400), "has more than 524288 bytes"),
+    ],
+    ids=["empty", "only begun", "cut", "other letters", "too large"],
+)
+async def test_a_trust_bundle_with_which_no_pod_could_start_is_named_before_any_does(
+    library: Library, pem: str, said: str
+) -> None:
+    library.kubernetes.hold(CONFIG_MAP, bundle(1, pem))
+
+    (problem,) = (await library.references.resolve(with_trust_bundle())).problems
+
+    assert (problem.reason, problem.terminal) == (Reason.INVALID_SPEC, True)
+    assert f"ConfigMap corp: what stands under ca.crt {said}" in problem.message
+
+
+async def test_a_key_may_be_a_text_and_a_trust_bundle_at_once(library: Library) -> None:
+    pem = authority_pem()
+    library.kubernetes.hold(CONFIG_MAP, bundle(1, pem))
+    reference = {"configMapKeyRef": {"name": "corp", "key": "ca.crt"}}
+    runtime = {"trustBundle": reference, "env": [{"name": "CA", "valueFrom": reference}]}
+
+    resolved = await library.references.resolve(parse(agent_service(spec={"runtime": runtime})))
+
+    assert resolved.values == {("corp", "ca.crt"): pem}
+    assert resolved.trust_bundles != resolved.values

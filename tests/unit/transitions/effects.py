@@ -39,6 +39,11 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.runtime.priorityClassName": (f"{_POD}.priorityClassName", _REVISION),
     "spec.runtime.serviceAccount.name": ("ServiceAccount", f"{_POD}.serviceAccountName", _REVISION),
     "spec.runtime.serviceAccount.annotations": ("ServiceAccount metadata.annotations",),
+    "spec.runtime.trustBundle": (
+        *_CONFIGURATION,
+        f"{_POD}.containers",
+        "Deployment spec.template.metadata.annotations.agentservice.dev/trust-bundle",
+    ),
     "spec.runtime.podLabels": ("Deployment spec.template.metadata.labels", _REVISION),
     "spec.runtime.podAnnotations": ("Deployment spec.template.metadata.annotations",),
     "spec.runtime.maxConcurrentRequests": _CONFIGURATION,
@@ -108,8 +113,10 @@ def outside(paths: set[str], allowed: Sequence[str]) -> set[str]:
 def children(spec: Spec) -> list[dict[str, Any]]:
     """The children of a spec whose references are all found."""
     service = agent_service(**spec)
-    prompts = {key: f"Prompt {key}." for key in references(service).config_maps}
-    return build(service, replace(CONTEXT, config_map_values=prompts))
+    wanted = references(service)
+    prompts = {key: f"Prompt {key}." for key in wanted.config_maps}
+    bundles = {wanted.trust_bundle: f"{wanted.trust_bundle}"} if wanted.trust_bundle else {}
+    return build(service, replace(CONTEXT, config_map_values=prompts, trust_bundle_digests=bundles))
 
 
 def _values(spec: Spec) -> dict[str, Any]:

@@ -14,6 +14,8 @@ OPTIONAL_KINDS = frozenset({"PodMonitor", "PrometheusRule"})
 """Kinds of children that come with other projects' CustomResourceDefinitions: an API server may lack them."""
 API_KEY_ROTATION_ANNOTATION = "agentservice.dev/api-key-rotation"
 """On the key Secret: the `access.apiKeys.rotation` that its key is of; absent for the first."""
+TRUST_BUNDLE_ANNOTATION = "agentservice.dev/trust-bundle"
+"""On pods: digest of the certificate authorities that they trust besides the public ones."""
 PAUSED_ANNOTATION = "agentservice.dev/paused"
 """On an AgentService, with the value ``true``: the operator writes no child."""
 FIELD_MANAGER = "agentservice-operator"

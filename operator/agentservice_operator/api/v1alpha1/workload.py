@@ -272,6 +272,13 @@ class ServiceAccount(ApiModel):
     )
 
 
+class TrustBundle(ApiModel):
+    """Certificate authorities that are trusted besides the public ones, wherever the pods connect by TLS."""
+
+    config_map_key_ref: ConfigMapKeyRef
+    """Key of a ConfigMap with certificates in PEM, at most 512 KiB of them. A new value is rolled out."""
+
+
 class Runtime(ApiModel):
     """The serving pods."""
 
@@ -305,6 +312,8 @@ class Runtime(ApiModel):
     """PriorityClass of the pods. Absent: the installation's."""
     service_account: ServiceAccount = ServiceAccount()
     """Who the pods are."""
+    trust_bundle: TrustBundle | None = None
+    """Certificate authorities that are trusted besides the public ones: of a gateway, of a proxy that opens TLS."""
     pod_labels: Labels = {}
     """Further labels of the pods."""
     pod_annotations: Annotations = {}
