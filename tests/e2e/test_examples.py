@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dev.cluster import Cluster
 from dev.kind_session import Session
@@ -13,6 +16,7 @@ from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, verdict
 from tests.e2e.agents import EXAMPLES, apply_file, caller, wait_ready
 from tests.e2e.traffic import fake_messages_api
+from tests.e2e.volumes import volume_for
 
 FILES = sorted(EXAMPLES.glob("*.yaml"))
 
@@ -22,6 +26,12 @@ def test_an_example_gets_ready_and_all_its_agents_answer(
     session: Session, kind: Cluster, namespace: str, file: Path
 ) -> None:
     services = AgentServices(kind, namespace)
+    with volumes_for(session, namespace, file):
+        check(session, services, file)
+
+
+def check(session: Session, services: AgentServices, file: Path) -> None:
+    kind, namespace = services.cluster, services.namespace
     names = apply_file(kind, namespace, file)
     assert names
 
@@ -39,6 +49,16 @@ def test_an_example_gets_ready_and_all_its_agents_answer(
                     "Hello from the fake model.",
                     "Echo (no model is configured): Are you there?",
                 )
+
+
+@contextmanager
+def volumes_for(session: Session, namespace: str, file: Path) -> Iterator[None]:
+    """Volumes for the claims of the AgentServices in a file."""
+    with ExitStack() as stack:
+        for document in yaml.safe_load_all(file.read_text()):
+            if document["kind"] == "AgentService" and document["spec"].get("state", {}).get("backend") == "Volume":
+                stack.enter_context(volume_for(session, namespace, f"{document['metadata']['name']}-data"))
+        yield
 
 
 def uses_provider(service: dict[str, Any]) -> bool:
