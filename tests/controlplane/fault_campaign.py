@@ -36,7 +36,7 @@ from dev.cluster import Cluster
 from dev.controlplane import control_plane
 from dev.process import wait_until
 from dev.progress import say, step
-from tests.controlplane.agent_services import AgentServices, Object, install_definitions, verdict
+from tests.controlplane.agent_services import EVERY_CHILD, AgentServices, Object, install_definitions, verdict
 from tests.controlplane.fault_lane import Lane, Recording, Step, lane, record_twice
 from tests.controlplane.fault_proxy import Journal
 from tests.controlplane.faults import (
@@ -118,7 +118,7 @@ SCENARIOS = {
         CREATE,
         Step("edit its prompt", lambda services: services.apply(agents=TERSE)),
         Step("scale it to three", lambda services: services.apply(replicas=3)),
-        Step("let it be autoscaled", lambda services: services.apply(autoscaling=AUTOSCALING)),
+        Step("give it every child", lambda services: services.apply(**{**EVERY_CHILD, "autoscaling": AUTOSCALING})),
         Step("lose the Deployment", _lose("Deployment")),
         Step("scale it to two", lambda services: services.apply(replicas=2)),
         Step("lose the Service", _lose("Service")),
@@ -285,9 +285,10 @@ async def campaign(cluster: Cluster, folder: Path, wanted: str, every: int, outc
         with step(f"recording the scenario '{name}'"):
             async with lane(cluster, folder, lives=2) as one:
                 recordings[name] = await record_twice(one, SCENARIOS[name])
-    if "life" in recordings:
-        never_made = {kind.plural for kind in CHILDREN} - recordings["life"].created.keys()
-        assert not never_made, f"the scenario 'life' makes no {never_made}: give it a spec that asks for them"
+    if not wanted:
+        made = set().union(*(recording.created for recording in recordings.values()))
+        never_made = {kind.plural for kind in CHILDREN} - made
+        assert not never_made, f"no scenario makes {sorted(never_made)}: add one with a spec that asks for them"
     found = [case for name in scenarios for case in cases(name, recordings[name]) if str(case).startswith(wanted)]
     chosen = found[::every]
     kinds = ([case for case in chosen if case.crashes], [case for case in chosen if not case.crashes])

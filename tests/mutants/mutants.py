@@ -171,10 +171,10 @@ MUTANTS = (
     ),
     Mutant(
         _ABSENT,
-        "the garbage collector does not find the owner of the children",
+        "the children wait until the operator lets them go",
         f"{OPERATOR}/builders/labels.py",
-        '"kind": KIND',
-        '"kind": KIND.lower()',
+        'metadata["ownerReferences"] =',
+        'metadata["finalizers"] = ["agentservice.dev/children"]\n        metadata["ownerReferences"] =',
         f"{TESTS}/test_operator_deletion.py::test_kpf_3_deleting_an_agent_service_takes_all_its_children_along",
     ),
     Mutant(
