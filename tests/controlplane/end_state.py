@@ -67,6 +67,8 @@ class Observer:
         self._cluster = cluster
         self._home = home
         self._found: defaultdict[str, _Found] = defaultdict(lambda: {kind.kind: {} for kind in _SEEN})
+        self._gone: dict[tuple[str, str, str], int] = {}
+        """When what was deleted last of a namespace, kind and name: a list may be older than the event."""
         self._states: dict[str, EndState] = {}
         """Of namespaces in which nothing has changed since."""
 
@@ -148,7 +150,7 @@ class Observer:
             if namespace in {None, place}:
                 for name, item in list(found[kind.kind].items()):
                     if (place, name) not in there and _version(item) <= int(version):
-                        self._forget(kind, item)
+                        self._forget(kind, item, int(version))
         for item in listed["items"]:
             self._remember(kind, item)
         return version
@@ -163,21 +165,27 @@ class Observer:
                 for event in map(json.loads, lines):
                     if event["type"] == "ERROR":
                         return
-                    take = self._forget if event["type"] == "DELETED" else self._remember
-                    take(kind, event["object"])
+                    item = event["object"]
+                    if event["type"] == "DELETED":
+                        self._forget(kind, item, _version(item))
+                    else:
+                        self._remember(kind, item)
 
     def _remember(self, kind: Kind, item: Object) -> None:
         place, name = item["metadata"]["namespace"], item["metadata"]["name"]
         known = self._found[place][kind.kind].get(name)
-        if known is None or _version(known) < _version(item):
-            self._found[place][kind.kind][name] = item
+        newest = _version(known) if known is not None else self._gone.get((place, kind.kind, name), 0)
+        if newest < _version(item):
+            # Items of a list come without the two that events have.
+            self._found[place][kind.kind][name] = {k: v for k, v in item.items() if k not in {"apiVersion", "kind"}}
             self._states.pop(place, None)
 
-    def _forget(self, kind: Kind, item: Object) -> None:
+    def _forget(self, kind: Kind, item: Object, version: int) -> None:
         place, name = item["metadata"]["namespace"], item["metadata"]["name"]
         known = self._found[place][kind.kind].get(name)
-        if known is not None and _version(known) <= _version(item):
-            del self._found[place][kind.kind][name]
+        if known is None or _version(known) <= version:
+            self._gone[place, kind.kind, name] = version
+            self._found[place][kind.kind].pop(name, None)
             self._states.pop(place, None)
 
 
