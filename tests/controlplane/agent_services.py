@@ -77,6 +77,22 @@ def agent_service(namespace: str, name: str = "hello", **spec: Any) -> Object:
     }
 
 
+def persistent_volume(name: str) -> Object:
+    """A volume of 5Gi for claims of the storage class of that name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "5Gi"},
+            "hostPath": {"path": "/nonexistent"},
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": name,
+        },
+    }
+
+
 @dataclass(frozen=True)
 class AgentServices:
     """The AgentServices of one namespace.

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from agentservice_operator.engine.kinds import CHILDREN
@@ -36,7 +37,14 @@ from dev.cluster import Cluster
 from dev.controlplane import control_plane
 from dev.process import wait_until
 from dev.progress import say, step
-from tests.controlplane.agent_services import EVERY_CHILD, AgentServices, Object, install_definitions, verdict
+from tests.controlplane.agent_services import (
+    EVERY_CHILD,
+    AgentServices,
+    Object,
+    install_definitions,
+    persistent_volume,
+    verdict,
+)
 from tests.controlplane.fault_lane import Lane, Recording, Step, lane, record_twice
 from tests.controlplane.fault_proxy import Journal
 from tests.controlplane.faults import (
@@ -98,6 +106,23 @@ def _refer(services: AgentServices) -> None:
     )
 
 
+def _keep(services: AgentServices, **spec: Any) -> None:
+    """Its conversations, on a volume."""
+    volume = {"size": "1Gi", "storageClassName": services.namespace}
+    services.apply(state={"backend": "Volume", "volume": volume}, **spec)
+
+
+def _make_with_volume(services: AgentServices) -> None:
+    services.cluster.api.create(persistent_volume(services.namespace))
+    _keep(services)
+
+
+def _make_anew_with_volume(services: AgentServices) -> None:
+    services.delete()
+    services.wait_gone()
+    _keep(services, agents=TERSE)
+
+
 def _waits(service: Object) -> bool:
     return verdict(service) == ("False", "ReferenceNotFound")
 
@@ -112,6 +137,11 @@ SCENARIOS = {
         Step("make the ConfigMap", lambda services: services.make_config_map("prompts", main="Hello."), _waits),
         Step("make the Secret", lambda services: services.make_secret("provider", key="fake")),
         Step("edit the ConfigMap", lambda services: services.make_config_map("prompts", main="Goodbye.")),
+    ),
+    "volume": (
+        Step("create it with a volume", _make_with_volume),
+        Step("edit its prompt", lambda services: _keep(services, agents=TERSE)),
+        Step("delete it and make it anew", _make_anew_with_volume),
     ),
     "end": (CREATE, Step("delete it and make it anew", _make_anew), DELETE),
     "life": (
@@ -279,7 +309,7 @@ async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recordi
 
 async def campaign(cluster: Cluster, folder: Path, wanted: str, every: int, outcome: Outcome) -> None:
     """Record what is needed, and run the cases whose name begins with ``wanted``, or one of so many of them."""
-    scenarios = [name for name in SCENARIOS if wanted.startswith(f"{name}:")] or ["life", "end", "late"]
+    scenarios = [name for name in SCENARIOS if wanted.startswith(f"{name}:")] or ["life", "end", "late", "volume"]
     recordings = {}
     for name in scenarios:
         with step(f"recording the scenario '{name}'"):

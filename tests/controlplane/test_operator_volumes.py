@@ -20,6 +20,7 @@ from tests.controlplane.agent_services import (
     condition,
     conditions,
     identity,
+    persistent_volume,
     verdict,
     versions,
 )
@@ -35,21 +36,6 @@ def volume(cluster: Cluster, services: AgentServices) -> Iterator[str]:
     cluster.api.create(persistent_volume(name))
     yield name
     cluster.api.delete(f"/api/v1/persistentvolumes/{name}")
-
-
-def persistent_volume(name: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "capacity": {"storage": "5Gi"},
-            "hostPath": {"path": "/nonexistent"},
-            "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": name,
-        },
-    }
 
 
 def state(storage_class: str, **fields: Any) -> Object:
