@@ -60,6 +60,8 @@ _KEYS = "key Secret deleted -> another one with a new key"
 _FOREIGN = "object of somebody else under a child's name"
 _COUNT = "live count while autoscaling comes and goes"
 _ROLLOUT = "change of prompt, model or configuration"
+_SAME = "same end spec by any path of edits -> same children"
+_UPGRADE = "operator upgrade with another default image"
 _ABSENT = "operator at 0 replicas"
 _LEADER = "leader killed / told to end -> the other acts"
 _FAULT = "operator killed after any write, any event lost, any request failed once"
@@ -168,6 +170,22 @@ MUTANTS = (
         '"enableServiceLinks": False',
         '"enableServiceLinks": bool(service.spec.inherited_metadata.annotations)',
         f"{TESTS}/test_operator_rollouts.py::test_no_other_change_is_a_rollout",
+    ),
+    Mutant(
+        _SAME,
+        "what is no longer asked for stays",
+        f"{OPERATOR}/engine/children.py",
+        "if (kind, child.name) not in keep:",
+        "if (kind, child.name) in ():",
+        f"{TESTS}/test_walks.py::test_act_3_the_children_do_not_depend_on_the_way_to_a_spec",
+    ),
+    Mutant(
+        _UPGRADE,
+        "all agents are rolled out at once",
+        f"{OPERATOR}/engine/upgrades.py",
+        ">= self.limit.of(len(others) + 1)",
+        ">= 10 * self.limit.of(len(others) + 1)",
+        f"{TESTS}/test_operator_upgrades.py::test_prf_15_a_changed_default_image_rolls_a_tenth_at_a_time",
     ),
     Mutant(
         _ABSENT,
