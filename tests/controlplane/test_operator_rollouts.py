@@ -112,6 +112,72 @@ def test_a_change_in_a_referenced_config_map_is_one_rollout(operator: OperatorPr
     assert rollouts(services) == 2
 
 
+def test_a_new_value_in_a_secret_is_no_rollout(operator: OperatorProcess, services: AgentServices) -> None:
+    """Mounted keys reach running pods; what is in their environment is left to ``kubectl rollout restart``."""
+    services.make_secret("provider", key="first")
+    key = {"secretKeyRef": {"name": "provider", "key": "key"}}
+    models = [{"name": "main", "provider": "Anthropic", "anthropic": {"model": "claude-x", "credentials": key}}]
+    services.apply(models=models, runtime={"env": [{"name": "PROVIDER_VALUE", "valueFrom": key}]})
+    wait_rolled_out(services)
+    operator.settle()
+    before = operator.audit.mark()
+
+    services.make_secret("provider", key="second")
+    services.patch({"metadata": {"labels": {"example.com/look": "now"}}})
+    services.patch({"spec": {"exposure": {"service": {"port": 8000}}}})
+    operator.first_write(lambda write: write.resource == "services", since=before)  # a reconcile that came after it
+    operator.settle()
+
+    assert [write for write in said(operator.writes(since=before)) if "deployments" in write] == []
+    assert rollouts(services) == 1
+
+
+def test_edits_that_overtake_each_other_end_on_the_first_pods(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    services.apply()
+    first = wait_rolled_out(services)["status"]["currentRevision"]
+    [replica_set] = services.replica_sets()
+
+    for _ in range(3):
+        services.apply(**ROLLING["prompt"])
+        services.apply()
+    operator.settle()
+
+    assert wait_rolled_out(services)["status"]["currentRevision"] == first
+    assert [s["metadata"]["uid"] for s in serving(services)] == [replica_set["metadata"]["uid"]]
+    assert len(services.replica_sets()) <= 2
+
+
+def test_act_4_a_rollout_that_is_stuck_keeps_the_old_pods_and_leaves_nothing_once_mended(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    services.apply()
+    first = wait_rolled_out(services)["status"]
+    [pod] = services.pods()
+
+    services.apply(runtime={"image": "missing.invalid/runtime:1"})
+    services.wait_not_ready("ImagePullFailed")
+    assert pod["metadata"]["name"] in {each["metadata"]["name"] for each in services.pods()}
+
+    services.apply(runtime={"image": "example.invalid/runtime:2"})
+    second = wait_rolled_out(services)["status"]
+    services.apply()
+    mended = wait_rolled_out(services)["status"]
+    operator.settle()
+
+    assert len({status["currentRevision"] for status in (first, second)}) == 2
+    assert mended["currentRevision"] == first["currentRevision"]
+    assert [entry["type"] for entry in services.get()["status"]["conditions"]] == ["Ready"]
+    assert len(serving(services)) == 1
+    wait_until(lambda: len(services.pods()) == 1, deadline=DEADLINE, describe=services.describe)
+
+
+def serving(services: AgentServices) -> list[Object]:
+    """The ReplicaSets that are to have pods."""
+    return [item for item in services.replica_sets() if item["spec"]["replicas"]]
+
+
 def test_other_peoples_edits_stay(cluster: Cluster, operator: OperatorProcess, services: AgentServices) -> None:
     services.apply()
     wait_rolled_out(services)

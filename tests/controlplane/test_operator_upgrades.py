@@ -244,6 +244,28 @@ def test_an_operator_that_is_taken_back_mends_what_the_newer_one_broke(
         broken.close()
 
 
+def test_a_release_that_renders_the_same_writes_nothing(
+    own_operator: OperatorProcess, own_services: AgentServices
+) -> None:
+    names = FLEET[:4]
+    own_operator.start()
+    for name in names:
+        own_services.apply(name)
+    wait_all_ready(own_services)
+    own_operator.settle()
+    own_operator.stop()
+    newer = own_operator.replica("newer", AGENTSERVICE_WORKERS="2", AGENTSERVICE_MAX_CONCURRENT_UPGRADES="1")
+    before = own_operator.audit.mark()
+    try:
+        newer.start()
+        newer.settle()
+
+        assert said(newer.writes(since=before)) == []
+        assert {len(own_services.replica_sets(name)) for name in names} == {1}
+    finally:
+        newer.close()
+
+
 def test_of_two_releases_the_leader_decides_and_each_change_of_leader_rolls_each_agent_once(
     own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
