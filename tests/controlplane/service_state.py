@@ -65,6 +65,8 @@ class Snapshot:
                 deployment["status"] = {}
         mounted = str([deployment["spec"]["template"]["spec"]["volumes"] for deployment in found["Deployment"]])
         found["ConfigMap"] = [item for item in found["ConfigMap"] if item["metadata"]["name"] in mounted]
+        if service["spec"].get("state", {}).get("backend") != "Volume":
+            found["PersistentVolumeClaim"] = []  # of an earlier spec: conversations are never deleted for an edit
         for exposed in found["Service"]:
             for part in (exposed["spec"], *exposed["spec"]["ports"]):
                 for field in _GIVEN_ONCE:

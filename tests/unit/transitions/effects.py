@@ -71,6 +71,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.state.volume.whenDeleted": ("PersistentVolumeClaim metadata.ownerReferences",),
     "spec.state.retentionDays": _CONFIGURATION,
     "spec.access.apiKeys.source": (),
+    "spec.access.apiKeys.rotation": ("Secret metadata.annotations",),
     "spec.exposure.service": ("Service spec",),
     "spec.exposure.service.annotations": ("Service metadata.annotations",),
     "spec.exposure.ingress": ("Ingress spec",),

@@ -78,7 +78,9 @@ def walk(seed: str) -> Walk:
                 continue
             what, after = edited
             if is_valid(after):
-                break
+                if _keeps_volume([step.spec for step in steps if not step.refused], after):
+                    break
+                continue
             if refused < MOST_REFUSED:
                 refused += 1
                 steps.append(Step(what, after, refused=True))
@@ -148,6 +150,12 @@ def _leaf_in(chance: random.Random, spec: Spec) -> tuple[Leaf, Place]:
     here = [leaf for leaf in leaves() if leaf.places(spec)]
     leaf = chance.choice(here)
     return leaf, chance.choice(leaf.places(spec))
+
+
+def _keeps_volume(taken: list[Spec], spec: Spec) -> bool:
+    """Whether a volume is as it was at first: what was once claimed stays, whatever a later spec asks for."""
+    volumes = [each.get("state", {}).get("volume") for each in (*taken, spec)]
+    return len({(each.get("size"), each.get("storageClassName")) for each in volumes if each}) <= 1
 
 
 def _pods(spec: Spec) -> int:
