@@ -34,6 +34,7 @@ CHILDREN = {
     "PodDisruptionBudget": "policy/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "Ingress": "networking.k8s.io/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
     "PodMonitor": "monitoring.coreos.com/v1",
     "PrometheusRule": "monitoring.coreos.com/v1",
 }
@@ -42,7 +43,7 @@ AUTOSCALED = {kind: version for kind, version in CHILDREN.items() if kind != "Pe
 """Those of an autoscaled AgentService, which has no volume."""
 EVERY_CHILD: Object = {
     "autoscaling": {"minReplicas": 1, "maxReplicas": 3},
-    "exposure": {"ingress": {"hosts": ["agents.example.com"]}},
+    "exposure": {"ingress": {"hosts": ["agents.example.com"]}, "httpRoute": {"parentRefs": [{"name": "public"}]}},
 }
 """What in a spec asks for them all."""
 

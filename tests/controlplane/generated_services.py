@@ -194,6 +194,9 @@ def _repair_exposure(spec: dict[str, Any]) -> None:
     ingress = spec.get("exposure", {}).get("ingress")
     if ingress is not None:
         ingress |= {"hosts": ["agents.example.com", "*.example.com"], "path": "/support"}
+    route = spec.get("exposure", {}).get("httpRoute")
+    if route is not None:
+        route |= {"parentRefs": [{"name": "public"}], "hostnames": ["agents.example.com"]}
 
 
 _REPAIRS = (

@@ -28,8 +28,12 @@ CHILDREN = {
     "verbs": ["create"],
 }
 INGRESSES = {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["create"]}
+HTTP_ROUTES = {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"], "verbs": ["create"]}
 """Rules of a Role."""
-INGRESS = {"hosts": ["agents.example.com"]}
+INGRESS: dict[str, Any] = {"hosts": ["agents.example.com"]}
+RIGHTS = {"ingress": (INGRESSES, "Ingresses"), "httpRoute": (HTTP_ROUTES, "HTTPRoutes")}
+"""What a route takes, and how the refusal calls it."""
+ROUTES: dict[str, Any] = {"ingress": INGRESS, "httpRoute": {"parentRefs": [{"name": "public"}]}}
 
 
 @pytest.fixture
@@ -174,10 +178,12 @@ def test_sec_3_who_could_do_it_without_us_may_choose_the_service_account(
         assert refusal(author, agent_service(namespace, **spec)) is None
 
 
-def test_metadata_that_an_ingress_inherits_needs_the_right_to_create_one(
-    cluster: Cluster, author: Any, namespace: str
+@pytest.mark.parametrize("field", ROUTES)
+def test_sec_3_metadata_that_a_route_inherits_needs_the_right_to_create_one(
+    cluster: Cluster, author: Any, namespace: str, field: str
 ) -> None:
-    exposed = {"exposure": {"ingress": INGRESS}}
+    rule, says = RIGHTS[field]
+    exposed = {"exposure": {field: ROUTES[field]}}
     cluster.api.apply(agent_service(namespace, "hello", **exposed))
     annotated = agent_service(
         namespace, "hello", inheritedMetadata={"annotations": {"example.com/snippet": "deny all;"}}, **exposed
@@ -185,48 +191,49 @@ def test_metadata_that_an_ingress_inherits_needs_the_right_to_create_one(
 
     with applied(cluster, grant(namespace, "children", CHILDREN)):
         told = refusal(author, annotated)
-        with applied(cluster, grant(namespace, "ingresses", INGRESSES)):
+        with applied(cluster, grant(namespace, "routes", rule)):
             assert refusal(author, annotated) is None
 
     assert told is not None
-    assert f"spec.inheritedMetadata: a change needs the right to create Ingresses in namespace {namespace}" in told
+    assert f"spec.inheritedMetadata: a change needs the right to create {says} in namespace {namespace}" in told
 
 
 @pytest.mark.parametrize(
-    "ingress",
+    ("field", "route"),
     [
-        {"hosts": ["agents.example.com", "www.example.com"]},
-        {"hosts": ["agents.example.com"], "tls": {"secretName": "wildcard"}},
-        {"hosts": ["agents.example.com"], "annotations": {"example.com/snippet": "deny all;"}},
+        ("ingress", {"hosts": ["agents.example.com", "www.example.com"]}),
+        ("ingress", {**INGRESS, "tls": {"secretName": "wildcard"}}),
+        ("ingress", {**INGRESS, "annotations": {"example.com/snippet": "deny all;"}}),
+        ("httpRoute", {"parentRefs": [{"name": "public"}], "hostnames": ["a.example"]}),
+        ("httpRoute", {"parentRefs": [{"name": "public", "namespace": "other"}]}),
     ],
     ids=str,
 )
-def test_an_ingress_and_any_change_of_it_need_the_right_to_create_one(
-    cluster: Cluster, author: Any, namespace: str, ingress: dict[str, Any]
+def test_sec_3_a_route_and_any_change_of_it_need_the_right_to_create_one(
+    cluster: Cluster, author: Any, namespace: str, field: str, route: dict[str, Any]
 ) -> None:
-    cluster.api.apply(agent_service(namespace, "exposed", exposure={"ingress": INGRESS}))
+    rule, says = RIGHTS[field]
+    cluster.api.apply(agent_service(namespace, "exposed", exposure=ROUTES))
     wanted = [
-        agent_service(namespace, "hello", exposure={"ingress": ingress}),
-        agent_service(namespace, "exposed", exposure={"ingress": ingress}),
+        agent_service(namespace, "hello", exposure={field: route}),
+        agent_service(namespace, "exposed", exposure={**ROUTES, field: route}),
     ]
 
     told = [refusal(author, each) for each in wanted]
-    with applied(cluster, grant(namespace, "ingresses", INGRESSES)):
+    with applied(cluster, grant(namespace, "routes", rule)):
         allowed = [refusal(author, each) for each in wanted]
 
-    says = (
-        f"spec.exposure.ingress: a change needs the right to create Ingresses in namespace {namespace}, which {AUTHOR}"
-    )
-    assert [says in str(each) for each in told] == [True, True]
+    sentence = f"spec.exposure.{field}: a change needs the right to create {says} in namespace {namespace}, which"
+    assert [sentence in str(each) for each in told] == [True, True]
     assert allowed == [None, None]
 
 
-def test_an_ingress_that_somebody_else_allowed_is_left_alone_by_other_edits_and_may_go(
+def test_routes_that_somebody_else_allowed_are_left_alone_by_other_edits_and_may_go(
     cluster: Cluster, author: Any, namespace: str
 ) -> None:
-    cluster.api.apply(agent_service(namespace, "hello", exposure={"ingress": INGRESS}))
+    cluster.api.apply(agent_service(namespace, "hello", exposure=ROUTES))
 
-    assert refusal(author, agent_service(namespace, "hello", exposure={"ingress": INGRESS}, replicas=2)) is None
+    assert refusal(author, agent_service(namespace, "hello", exposure=ROUTES, replicas=2)) is None
     assert refusal(author, agent_service(namespace, "hello")) is None
 
 

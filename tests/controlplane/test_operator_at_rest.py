@@ -51,6 +51,7 @@ RICH = {
     "exposure": {
         "service": {"port": 8000, "annotations": {"example.com/tier": "internal"}},
         "ingress": {"className": "nginx", "hosts": ["agents.example.com"], "tls": {"secretName": "agents-tls"}},
+        "httpRoute": {"parentRefs": [{"name": "public"}], "hostnames": ["agents.example.com"]},
     },
     "observability": {"logLevel": "Debug"},
 }

@@ -30,6 +30,8 @@ from tests.controlplane.agent_services import (
 from tests.controlplane.operator_process import RUNTIME_IMAGE, OperatorProcess, said
 
 AUTOSCALING = {"minReplicas": 1, "maxReplicas": 3}
+ASKED_FOR = {"HorizontalPodAutoscaler", "Ingress", "HTTPRoute"}
+"""Children that the smallest spec does not have."""
 SECRET_DEADLINE = 150.0
 """Seconds in which what no watch shows is seen; 120 are promised, the rest is for a busy machine."""
 
@@ -44,7 +46,7 @@ def test_prf_1_a_new_agent_service_costs_one_write_per_child_and_two(
     children = services.children()
     writes = operator.writes()
 
-    assert sorted(item["kind"] for item in children) == sorted(set(AUTOSCALED) - {"HorizontalPodAutoscaler", "Ingress"})
+    assert sorted(item["kind"] for item in children) == sorted(set(AUTOSCALED) - ASKED_FOR)
     assert len(writes) <= len(children) + 2, said(writes)
     assert all(write.code < 300 for write in writes), said(writes)
     assert conditions(ready) == {"Ready": ("True", "Available")}
@@ -126,6 +128,7 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
             "spec": {"template": {"spec": {"containers": [{"name": "runtime", "image": "other.invalid/x"}]}}}
         },
         "HorizontalPodAutoscaler": {"spec": {"maxReplicas": 9}},
+        "HTTPRoute": {"spec": {"parentRefs": [{"name": "other"}]}},
         "Ingress": {"spec": {"rules": [{"host": "other.example.com"}]}},
         "NetworkPolicy": {"spec": {"ingress": None}},
         "PodDisruptionBudget": {"spec": {"maxUnavailable": 3}},
@@ -276,6 +279,7 @@ def key_of(secret: Object) -> str:
     [
         ("HorizontalPodAutoscaler", {"autoscaling": AUTOSCALING}, {}),
         ("Ingress", {"exposure": {"ingress": {"hosts": ["agents.example.com"]}}}, {}),
+        ("HTTPRoute", {"exposure": {"httpRoute": {"parentRefs": [{"name": "public"}]}}}, {}),
         ("NetworkPolicy", {}, {"networkPolicy": {"mode": "Disabled"}}),
         ("PodMonitor", {}, {"observability": {"podMonitor": {"mode": "Never"}}}),
         ("PrometheusRule", {}, {"observability": {"prometheusRule": {"mode": "Never"}}}),

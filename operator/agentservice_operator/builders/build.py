@@ -7,6 +7,7 @@ from agentservice_operator.builders.config_map import build_config_map
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import build_deployment
 from agentservice_operator.builders.horizontal_pod_autoscaler import build_horizontal_pod_autoscaler
+from agentservice_operator.builders.http_route import build_http_route
 from agentservice_operator.builders.ingress import build_ingress
 from agentservice_operator.builders.labels import Object
 from agentservice_operator.builders.network_policy import build_network_policy
@@ -50,6 +51,8 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
         children.append(policy)
     if service.spec.exposure.ingress:
         children.append(build_ingress(service, service.spec.exposure.ingress))
+    if route := build_http_route(service, context):
+        children.append(route)
     if monitor := build_pod_monitor(service, context):
         children.append(monitor)
     if rule := build_prometheus_rule(service, context):

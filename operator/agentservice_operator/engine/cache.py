@@ -17,6 +17,7 @@ from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.engine.kinds import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
+    HTTP_ROUTE,
     INGRESS,
     PERSISTENT_VOLUME_CLAIM,
     Kind,
@@ -28,10 +29,12 @@ from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.observed import (
     AutoscalerFacts,
     DeploymentFacts,
+    HTTPRouteFacts,
     IngressFacts,
     PodFacts,
     autoscaler_facts,
     deployment_facts,
+    http_route_facts,
     ingress_facts,
     pod_facts,
 )
@@ -41,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 Wake = Callable[[ServiceKey, Priority], None]
 
-ChildFacts = DeploymentFacts | AutoscalerFacts | IngressFacts | VolumeFacts
+ChildFacts = DeploymentFacts | AutoscalerFacts | IngressFacts | HTTPRouteFacts | VolumeFacts
 
 REMEMBERED_DELETIONS = 1000
 """More than can happen between a write and its answer."""
@@ -123,6 +126,7 @@ _REPLICAS = ("spec", "replicas")
 _FACTS: dict[Kind, Callable[[Object], ChildFacts]] = {
     DEPLOYMENT: deployment_facts,
     HORIZONTAL_POD_AUTOSCALER: autoscaler_facts,
+    HTTP_ROUTE: http_route_facts,
     INGRESS: ingress_facts,
     PERSISTENT_VOLUME_CLAIM: volume_facts,
 }

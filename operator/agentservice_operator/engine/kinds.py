@@ -46,6 +46,7 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 EVENT = Kind("Event", "events.k8s.io", "v1", "events")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 HORIZONTAL_POD_AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+HTTP_ROUTE = Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes")
 INGRESS = Kind("Ingress", "networking.k8s.io", "v1", "ingresses")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 PERSISTENT_VOLUME_CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims")
@@ -69,6 +70,7 @@ CHILDREN: dict[Kind, Wave] = {
     POD_DISRUPTION_BUDGET: Wave.AROUND,
     NETWORK_POLICY: Wave.AROUND,
     INGRESS: Wave.AROUND,
+    HTTP_ROUTE: Wave.AROUND,
     POD_MONITOR: Wave.MONITORING,
     PROMETHEUS_RULE: Wave.MONITORING,
 }

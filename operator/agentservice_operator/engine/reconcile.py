@@ -29,6 +29,7 @@ from agentservice_operator.engine.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
+    HTTP_ROUTE,
     INGRESS,
     KIND_BY_NAME,
     PERSISTENT_VOLUME_CLAIM,
@@ -45,7 +46,7 @@ from agentservice_operator.engine.report import Reporter
 from agentservice_operator.engine.upgrades import Upgrades
 from agentservice_operator.status.compute import Paused, Situation, compute, has_condition, is_ready
 from agentservice_operator.status.events import changes
-from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, IngressFacts
+from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, HTTPRouteFacts, IngressFacts
 from agentservice_operator.status.problems import Problem
 from agentservice_operator.status.routes import Routes
 from agentservice_operator.status.runtime_report import RuntimeReport
@@ -335,6 +336,8 @@ class Reconciler:
                 autoscaler=self._facts(service, HORIZONTAL_POD_AUTOSCALER, AutoscalerFacts),
                 routes=Routes(
                     ingress=self._facts(service, INGRESS, IngressFacts),
+                    http_route=self._facts(service, HTTP_ROUTE, HTTPRouteFacts),
+                    http_routes_served=HTTP_ROUTE.kind in self._caches.served,
                     gateways_let_in=bool(self._defaults.defaults.gateway_namespaces),
                 ),
                 pods=heard.pods,

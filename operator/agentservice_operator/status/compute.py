@@ -149,7 +149,7 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
         host = f"{situation.name}.{situation.namespace}.svc"
         status["address"] = {"url": f"http://{host}" if port == _HTTP_PORT else f"http://{host}:{port}"}
         status["model"] = _default_model(situation.spec)
-        if url := external_url(situation.spec):
+        if url := external_url(situation.spec, situation.routes):
             status["url"] = url
     else:
         kept = ("address", "model", "url")

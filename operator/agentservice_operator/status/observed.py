@@ -12,6 +12,9 @@ from agentservice_operator.status.pod_events import Hint
 
 Object = Mapping[str, Any]
 
+LONGEST_REFUSAL = 500
+"""Characters of a controller's sentence."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentFacts:
@@ -48,6 +51,24 @@ class IngressFacts:
     """What a controller says of an Ingress. Not which address: controllers that move would be news each time."""
 
     has_address: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """What the controller of a Gateway says of an HTTPRoute."""
+
+    name: str
+    accepts: bool | None
+    """None until it has spoken about the newest spec of the route."""
+    refusal: str
+    """Why not, in its words."""
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPRouteFacts:
+    """What the Gateways of an HTTPRoute say, in the order in which it names them."""
+
+    gateways: tuple[GatewayFacts, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,37 @@ def autoscaler_facts(item: Object) -> AutoscalerFacts:
 def ingress_facts(item: Object) -> IngressFacts:
     """Project an Ingress."""
     return IngressFacts(has_address=bool((item.get("status", {}).get("loadBalancer") or {}).get("ingress")))
+
+
+def http_route_facts(item: Object) -> HTTPRouteFacts:
+    """Project an HTTPRoute."""
+    answers = item.get("status", {}).get("parents") or ()
+    namespace, generation = item["metadata"]["namespace"], item["metadata"].get("generation", 0)
+    gateways = []
+    for ref in item.get("spec", {}).get("parentRefs") or ():
+        parent = _parent(ref, namespace)
+        said = [
+            _answer(each, generation) for each in answers if _parent(each.get("parentRef", {}), namespace) == parent
+        ]
+        # Several controllers may speak of a Gateway: one that gave it up need not have taken back what it said.
+        accepts, refusal = min(said, key=lambda answer: (True, False, None).index(answer[0]), default=(None, ""))
+        gateways.append(GatewayFacts(f"{parent[0]}/{parent[1]}", accepts, refusal))
+    return HTTPRouteFacts(tuple(gateways))
+
+
+def _parent(ref: Object, namespace: str) -> tuple[str, str, str | None, int | None]:
+    return ref.get("namespace") or namespace, ref.get("name", ""), ref.get("sectionName"), ref.get("port")
+
+
+def _answer(answer: Object, generation: int) -> tuple[bool | None, str]:
+    """Whether a controller accepts a route, and if not, why. Source: RouteParentStatus of the Gateway API."""
+    accepted, resolved = _condition(answer, "Accepted"), _condition(answer, "ResolvedRefs")
+    for each in (accepted, resolved):
+        if each.get("observedGeneration", generation) < generation:
+            return None, ""
+        if each.get("status") == "False":
+            return False, f"{each.get('reason', '')}: {each.get('message', '')[:LONGEST_REFUSAL]}"
+    return (True if accepted.get("status") == "True" else None), ""
 
 
 def pod_facts(item: Object) -> PodFacts:

@@ -193,6 +193,25 @@ RULES = (
         )
         for key, says in (("app.kubernetes.io/name", RESERVED), ("a b", MISNAMED), (LONG_KEY, OVERLONG))
     ),
+    *(
+        Refusal(
+            {"spec.exposure.httpRoute": {"parentRefs": [ref, ref]}},
+            "spec.exposure.httpRoute.parentRefs",
+            "two parentRefs name the same listeners of a Gateway",
+        )
+        for ref in ({"name": "a"}, {"name": "a", "namespace": "b"}, {"name": "a", "sectionName": "c"})
+    ),
+    *(
+        Refusal(
+            {"spec.exposure.httpRoute": {"parentRefs": [{"name": "a"}], "hostnames": names}},
+            f"spec.exposure.httpRoute.hostnames{at}",
+            says,
+        )
+        for names, at, says in (
+            (["a.example", "a.example"], "", "a host is there twice"),
+            (["A.example"], "[0]", "a host must be a DNS name"),
+        )
+    ),
     Refusal({"spec.runtime.tolerations": [{}]}, "spec.runtime.tolerations[0]", "needs operator Exists"),
     Refusal(
         {"spec.runtime.tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
@@ -303,6 +322,8 @@ SHAPES = (
     Refusal({"spec.runtime.tolerations": [{"key": "a", "effect": "Never"}]}, "spec.runtime.tolerations[0].effect", ""),
     Refusal({"spec.runtime.topologySpreadConstraints": [SPREAD, SPREAD]}, "spec.runtime.topologySpreadConstraints", ""),
     Refusal({"spec.exposure.service.type": "ExternalName"}, "spec.exposure.service.type", ""),
+    Refusal({"spec.exposure.httpRoute": {}}, "spec.exposure.httpRoute.parentRefs", ""),
+    Refusal({"spec.exposure.httpRoute": {"parentRefs": []}}, "spec.exposure.httpRoute.parentRefs", ""),
     Refusal({"spec.exposure.ingress": {}}, HOSTS, ""),
     Refusal({"spec.exposure.ingress": {"hosts": []}}, HOSTS, ""),
     Refusal({"spec.exposure.ingress": {"hosts": [f"h{n}" for n in range(17)]}}, HOSTS, ""),

@@ -16,8 +16,11 @@ def pod(**fields: Any) -> Object:
     return dict(child("Deployment", agent_service(**fields))["spec"]["template"]["spec"])
 
 
+EXPOSED = {"ingress": {"hosts": ["agents.example.com"]}, "httpRoute": {"parentRefs": [{"name": "public"}]}}
+
+
 def test_children_come_in_the_order_in_which_they_are_applied() -> None:
-    service = agent_service(autoscaling={"maxReplicas": 2}, exposure={"ingress": {"hosts": ["agents.example.com"]}})
+    service = agent_service(autoscaling={"maxReplicas": 2}, exposure=EXPOSED)
 
     kinds = [item["kind"] for item in build(service, CONTEXT)]
 
@@ -31,6 +34,7 @@ def test_children_come_in_the_order_in_which_they_are_applied() -> None:
         "PodDisruptionBudget",
         "NetworkPolicy",
         "Ingress",
+        "HTTPRoute",
         "PodMonitor",
         "PrometheusRule",
     ]

@@ -105,6 +105,11 @@ BY_HAND = {
         bounds=("a", ".".join(["a" * 62] * 4)),
         refused=("https://agents.example.com", "agents.example.com:8443", "192.0.2.1", "*", "a.*.example.com"),
     ),
+    "spec.exposure.httpRoute.hostnames[]": ByHand(
+        others=("other.example.com", "*.example.org"),
+        bounds=("a", ".".join(["a" * 62] * 4)),
+        refused=("https://agents.example.com", "agents.example.com:8443", "192.0.2.1", "*", "a.*.example.com"),
+    ),
     "spec.exposure.ingress.path": ByHand(
         others=("/sales/", "/.hidden/~a_b"),
         bounds=("/", "/" + "a" * 255),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from agentservice_operator.api.markers import Atomic, Cel, matching
-from agentservice_operator.api.v1alpha1.base import Annotations, ApiModel, DnsSubdomain
+from agentservice_operator.api.v1alpha1.base import Annotations, ApiModel, DnsLabel, DnsSubdomain
 
 Host = Annotated[
     str,
@@ -67,6 +67,47 @@ class Ingress(ApiModel):
     """Further annotations of the Ingress, such as its controller reads."""
 
 
+class ParentRef(ApiModel):
+    """A Gateway, or one listener of it."""
+
+    name: DnsSubdomain
+    """Name of the Gateway."""
+    namespace: DnsLabel | None = None
+    """Namespace of the Gateway, whose listeners say which others they take routes from. Absent: that of the
+    AgentService."""
+    section_name: DnsSubdomain | None = None
+    """Name of the listener. Absent: all that take the route."""
+    port: Annotated[int | None, Field(ge=1, le=65_535)] = None
+    """Port of the listener. Absent: any."""
+
+
+ParentRefs = Annotated[
+    list[ParentRef],
+    Field(min_length=1, max_length=8),
+    Atomic(),
+    Cel(
+        "self.all(ref, self.exists_one(other, other.name == ref.name"
+        " && has(other.__namespace__) == has(ref.__namespace__)"
+        " && (!has(ref.__namespace__) || other.__namespace__ == ref.__namespace__)"
+        " && has(other.sectionName) == has(ref.sectionName)"
+        " && (!has(ref.sectionName) || other.sectionName == ref.sectionName)))",
+        "two parentRefs name the same listeners of a Gateway: remove one, or give each its own sectionName",
+        lambda refs: len({(ref.name, ref.namespace, ref.section_name) for ref in refs}) == len(refs),
+    ),
+]
+
+
+class HTTPRoute(ApiModel):
+    """An HTTPRoute of the Gateway API to the Service."""
+
+    parent_refs: ParentRefs
+    """Gateways that lead to the agents. status.url has the scheme and port of the first one's listener as far as this
+    tells: http with port 80 or with a sectionName such as http or http-internal, else https."""
+    hostnames: Annotated[list[Host], Field(max_length=16), Atomic(), UNIQUE] = []
+    """Host names that lead to the agents; status.url shows the first one without a wildcard. Absent: those of the
+    listeners."""
+
+
 class Exposure(ApiModel):
     """How callers reach the agents."""
 
@@ -75,3 +116,6 @@ class Exposure(ApiModel):
     ingress: Ingress | None = None
     """An Ingress to the Service. Its controller must be let in: by the installation's gateway namespaces, or by
     networkPolicy.allowFrom."""
+    http_route: HTTPRoute | None = None
+    """An HTTPRoute to the Service, where the cluster has the Gateway API, 1.2 or newer. The Gateway's pods must be let
+    in: by the installation's gateway namespaces, or by networkPolicy.allowFrom."""

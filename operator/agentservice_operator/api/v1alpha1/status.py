@@ -56,7 +56,8 @@ class AgentServiceStatus(ApiModel):
     model: Annotated[str | None, Field(max_length=256)] = None
     """What agents run on unless they name another: the default model as its provider calls it, else the provider."""
     url: Annotated[str | None, Field(max_length=1024)] = None
-    """Where the agents answer outside the cluster: what exposure asks for, once RouteAccepted says that it is so."""
+    """Where the agents answer outside the cluster, as exposure asks for it. Absent while a Gateway refuses that; the
+    condition RouteAccepted says whether anybody serves it."""
     current_revision: Annotated[str | None, Field(max_length=63)] = None
     """Revision that serves."""
     update_revision: Annotated[str | None, Field(max_length=63)] = None

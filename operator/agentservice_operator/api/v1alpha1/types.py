@@ -30,7 +30,14 @@ from agentservice_operator.api.v1alpha1.base import (
     RawObject,
     SecretKeyRef,
 )
-from agentservice_operator.api.v1alpha1.exposure import Exposure, Ingress, IngressTLS, ServiceExposure
+from agentservice_operator.api.v1alpha1.exposure import (
+    Exposure,
+    HTTPRoute,
+    Ingress,
+    IngressTLS,
+    ParentRef,
+    ServiceExposure,
+)
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.state import State, Volume
 from agentservice_operator.api.v1alpha1.workload import (
@@ -64,6 +71,7 @@ __all__ = [
     "EnvVar",
     "EnvVarSource",
     "Exposure",
+    "HTTPRoute",
     "Ingress",
     "IngressTLS",
     "InheritedMetadata",
@@ -72,6 +80,7 @@ __all__ = [
     "NetworkPolicy",
     "ObjectMeta",
     "Observability",
+    "ParentRef",
     "PodMonitor",
     "PrometheusRule",
     "ResourceRequirements",

@@ -10,7 +10,7 @@ SERVER = "server"
 """The component that answers callers."""
 REVISION_ANNOTATION = "agentservice.dev/revision"
 """On pods: what they run."""
-OPTIONAL_KINDS = frozenset({"PodMonitor", "PrometheusRule"})
+OPTIONAL_KINDS = frozenset({"HTTPRoute", "PodMonitor", "PrometheusRule"})
 """Kinds of children that come with other projects' CustomResourceDefinitions: an API server may lack them."""
 API_KEY_ROTATION_ANNOTATION = "agentservice.dev/api-key-rotation"
 """On the key Secret: the `access.apiKeys.rotation` that its key is of; absent for the first."""
