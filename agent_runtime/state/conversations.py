@@ -20,7 +20,7 @@ MAX_CONVERSATION_BYTES = 512 * 1024
 DELETED_AT_ONCE = 100
 """Conversations deleted in one transaction: everybody else waits for its end."""
 MEASURED_PER_LIMIT = 32
-"""How often a database that has a limit is measured while so many bytes are written."""
+"""A database that has a limit is measured after each such part of it was written, and makes room for one at a time."""
 RETENTION_LOOK_SECONDS = 3600.0
 _DAY_SECONDS = 86_400
 
@@ -117,9 +117,9 @@ class SqlConversations:
         if self._unmeasured < limit // MEASURED_PER_LIMIT:
             return
         self._unmeasured = 0
-        oldest = select(conversations.c.id).order_by(conversations.c.updated_at)
+        part = limit // MEASURED_PER_LIMIT
         while await self._database.run(used_bytes) > limit:
-            if not await self._database.run(lambda connection: _forget(connection, oldest)):
+            if not await self._database.run(lambda connection: _forget_oldest(connection, part)):
                 return
 
 
@@ -181,3 +181,15 @@ def _forget(connection: Connection, chosen: Select[tuple[str]]) -> int:
     """Delete the first of some conversations; returns how many."""
     some = chosen.limit(DELETED_AT_ONCE).scalar_subquery()
     return connection.execute(delete(conversations).where(conversations.c.id.in_(some))).rowcount
+
+
+def _forget_oldest(connection: Connection, size: int) -> int:
+    """Delete the least recently used conversations, of so many bytes of text together; returns how many."""
+    rows = select(conversations.c.id, conversations.c.bytes).order_by(conversations.c.updated_at).limit(DELETED_AT_ONCE)
+    chosen: list[str] = []
+    for of_id, of_bytes in connection.execute(rows):
+        chosen.append(of_id)
+        size -= of_bytes
+        if size <= 0:
+            break
+    return connection.execute(delete(conversations).where(conversations.c.id.in_(chosen))).rowcount

@@ -81,9 +81,11 @@ async def test_a_database_with_a_limit_drops_the_least_recently_used_conversatio
         await store.append("demo", "main", "0", HI)
 
     kept = [number for number in range(200) if await store.load("demo", "main", str(number)) is not None]
-    assert kept[0] == 0
-    assert kept[1:] == list(range(200 - len(kept) + 1, 200))
-    assert 1 < len(kept) < 100
+    assert kept == [0, *range(200 - len(kept) + 1, 200)]
+    assert 40 < len(kept) < 70
+    used_throughout = await store.load("demo", "main", "0")
+    assert used_throughout is not None
+    assert len(used_throughout) == 201
     assert await database.run(used_bytes) < limit * 1.1
 
 
@@ -94,7 +96,7 @@ async def test_what_an_earlier_process_left_counts_into_the_limit(database: Data
 
     await SqlConversations(database, max_bytes=1024 * 1024).append("demo", "main", "new", HI)
 
-    assert await database.run(used_bytes) < 1024 * 1024
+    assert await database.run(used_bytes) <= 1024 * 1024
 
 
 async def test_conversations_go_some_days_after_their_last_use(database: Database) -> None:
