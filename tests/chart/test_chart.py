@@ -174,11 +174,15 @@ def test_scheduling_given_by_the_user_replaces_the_default_spread(render: Render
     assert spec["topologySpreadConstraints"] == [constraint]
 
 
-def test_a_strict_network_lets_the_operator_reach_only_dns_and_the_api_server(render: Render) -> None:
+def test_a_strict_network_lets_the_operator_reach_only_dns_the_api_server_and_agents(render: Render) -> None:
     policy = one(render({"networkPolicy": {"apiServerPorts": [6443]}}), "NetworkPolicy")["spec"]
 
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [53, 53, 6443]
+    anywhere, agents = policy["egress"]
+    assert [port["port"] for port in anywhere["ports"]] == [53, 53, 6443]
+    assert [port["port"] for port in agents["ports"]] == [9090]
+    (peer,) = agents["to"]
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/managed-by": "agentservice-operator"}
     assert one(render(), "NetworkPolicy")["spec"]["policyTypes"] == ["Ingress"]
 
 

@@ -43,5 +43,5 @@ spec:
 {{- end }}
 
 {{- define "operator.admissionPolicyName" -}}
-{{- include "operator.fullname" .root | trunc 54 | trimSuffix "-" }}-{{ .part }}
+{{- include "operator.fullname" .root | trunc 47 | trimSuffix "-" }}-{{ .part }}
 {{- end }}
