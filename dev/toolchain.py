@@ -45,12 +45,14 @@ class Tool:
         folder: the folder of dev/tools whose go.mod pins it.
         module: the module whose version is the program's; "" for our own.
         stamp: linker flags that tell the program its version; may use {version}, {major} and {minor}.
+        tags: build tags, such as those that leave out what nobody here uses.
     """
 
     package: str
     folder: str
     module: str = ""
     stamp: str = ""
+    tags: str = ""
 
 
 def _kubernetes(name: str) -> Tool:
@@ -79,6 +81,13 @@ TOOLS: Mapping[str, Tool] = {
         "kubeconform",
         "github.com/yannh/kubeconform",
         "-X main.version={version}",
+    ),
+    "promtool": Tool(
+        "github.com/prometheus/prometheus/cmd/promtool",
+        "promtool",
+        "github.com/prometheus/prometheus",
+        "-X github.com/prometheus/common/version.Version={version}",
+        tags="remove_all_sd",
     ),
     # kind and its node image
     "kind": Tool("sigs.k8s.io/kind", "kind", "sigs.k8s.io/kind"),
@@ -176,7 +185,7 @@ def cache_folder() -> Path:
 def _cached(name: str) -> Path:
     """Where the cache keeps a tool: a new version, dependency, source or flag is a new folder."""
     tool = TOOLS[name]
-    recipe = hashlib.sha256(tool.stamp.encode())
+    recipe = hashlib.sha256(f"{tool.stamp}{tool.tags}".encode())
     for file in sorted(path for path in (SOURCES / tool.folder).rglob("*") if path.is_file()):
         recipe.update(file.name.encode() + b"\0" + file.read_bytes())
     return cache_folder() / tool.folder / f"{version(name)}-{recipe.hexdigest()[:8]}" / name
@@ -192,6 +201,7 @@ def _build(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
             binary = Path(scratch) / name
             command = [go, "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", _ldflags(name)]
+            command += ["-tags", tool.tags] if tool.tags else []
             _run_with_progress(
                 [*command, "-o", str(binary), tool.package],
                 what=f"building {name} {version(name)}",
