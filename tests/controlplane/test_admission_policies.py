@@ -36,6 +36,10 @@ RIGHTS = {"ingress": (INGRESSES, "Ingresses"), "httpRoute": (HTTP_ROUTES, "HTTPR
 ROUTES: dict[str, Any] = {"ingress": INGRESS, "httpRoute": {"parentRefs": [{"name": "public"}]}}
 
 
+ALLOWED = "{example.com/owner,cert-manager.io/*}"
+"""What an installation allows whose administrators have chosen."""
+
+
 @pytest.fixture
 def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
     """The API as a person who may write AgentServices only, with the chart's policies in force for the namespace."""
@@ -283,6 +287,50 @@ def test_who_may_create_monitors_may_choose_the_prometheus(
     monitors = {"apiGroups": ["monitoring.coreos.com"], "resources": resources, "verbs": ["create"]}
     with applied(cluster, grant(namespace, "monitors", monitors)):
         assert refusal(author, agent_service(namespace, **spec)) is None
+
+
+@pytest.fixture
+def listed(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """The chart's list of allowed annotations, in force for the namespace."""
+    helm = toolchain.ensure("helm4")["helm4"]
+    values = (f"--set=watchNamespaces={{{namespace}}}", f"--set=admissionPolicies.allowedAnnotations={ALLOWED}")
+    shown = "--show-only=templates/admission/annotations.yaml"
+    with applied(cluster, run(cluster, helm, "template", namespace, CHART, f"--namespace={namespace}", *values, shown)):
+        beyond = annotated(namespace, "ingress", "example.com/probe")
+        wait_until(lambda: refusal(cluster.api, beyond), deadline=30, describe=lambda: "the policy is not in force yet")
+        yield
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize("place", ["service", "ingress", "inheritedMetadata"])
+def test_sec_3_a_list_of_annotations_binds_administrators_too(cluster: Cluster, namespace: str, place: str) -> None:
+    for key in ("example.com/owner", "cert-manager.io/cluster-issuer"):
+        assert refusal(cluster.api, annotated(namespace, place, key)) is None
+    for key in ("example.com/owners", "cert-manager.iox/a", "nginx.ingress.kubernetes.io/configuration-snippet"):
+        told = str(refusal(cluster.api, annotated(namespace, place, key)))
+        assert f"annotations: this installation does not allow {key}" in told
+
+
+def test_what_a_list_of_annotations_finds_may_stay_as_it_is(
+    cluster: Cluster, namespace: str, request: pytest.FixtureRequest
+) -> None:
+    there = annotated(namespace, "ingress", "example.com/other")
+    cluster.api.apply(there)
+    request.getfixturevalue("listed")
+
+    there["spec"]["replicas"] = 2
+    assert refusal(cluster.api, there) is None
+    there["spec"]["exposure"]["ingress"]["annotations"]["example.com/other"] = "changed"
+    assert refusal(cluster.api, there) is not None
+    assert refusal(cluster.api, agent_service(namespace)) is None
+
+
+def annotated(namespace: str, place: str, key: str) -> dict[str, Any]:
+    """An AgentService whose children get an annotation."""
+    annotations = {"annotations": {key: "x"}}
+    if place == "inheritedMetadata":
+        return agent_service(namespace, inheritedMetadata=annotations)
+    return agent_service(namespace, exposure={place: {**(INGRESS if place == "ingress" else {}), **annotations}})
 
 
 @pytest.mark.parametrize("field", ["allowFrom", "allowTo"])
