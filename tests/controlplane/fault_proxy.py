@@ -107,9 +107,11 @@ class FaultProxy:
         """Cut every connection."""
         for watch in self._watches:
             watch.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
-        await self._runner.cleanup()
-        await self._upstream.close()
+        try:
+            await asyncio.gather(*self._watches, return_exceptions=True)
+            await self._runner.cleanup()
+        finally:  # also where the campaign is ended early
+            await self._upstream.close()
 
     @property
     def written(self) -> int:
