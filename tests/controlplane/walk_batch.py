@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agentservice_operator.api.v1alpha1.parse import parse
@@ -16,7 +17,7 @@ from agentservice_operator.builders.references import references
 from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS
 
 from dev.api_client import ApiError
-from dev.process import wait_until
+from dev.process import DeadlineError, wait_until
 from tests.authority import authority_pem
 from tests.controlplane.agent_services import AgentServices, Object, agent_service
 from tests.controlplane.operator_process import OperatorProcess, passes
@@ -148,16 +149,14 @@ def _take(services: AgentServices, life: _Life, step: Step, report: Report) -> N
 
 
 def _wait_settled(services: AgentServices, names: set[str]) -> None:
-    def working() -> list[Object]:
-        found = services.cluster.api.list(services.path("AgentService", ""))
-        return [item for item in found if item["metadata"]["name"] in names and not is_settled(item)]
+    """Wait as long as it may take; what is not settled then is found where all are compared."""
 
-    wait_until(
-        lambda: not working(),
-        deadline=SETTLED_WITHIN,
-        describe=lambda: [services.describe(item["metadata"]["name"]) for item in working()],
-        interval=0.5,
-    )
+    def settled() -> bool:
+        found = services.cluster.api.list(services.path("AgentService", ""))
+        return all(is_settled(item) for item in found if item["metadata"]["name"] in names)
+
+    with suppress(DeadlineError):
+        wait_until(settled, deadline=SETTLED_WITHIN, interval=0.5)
 
 
 def _note_deployments(services: AgentServices, lives: Iterable[_Life]) -> None:
@@ -189,6 +188,7 @@ def _difference(snapshot: Snapshot, life: _Life) -> str:
         return ""
     history = life.end.get("runtime", {}).get("revisionHistoryLimit", 3)
     checks: tuple[Callable[[], str], ...] = (
+        lambda: _unsettled(snapshot.service(life.walker)),
         lambda: snapshot.state(life.straight).difference(snapshot.state(life.walker)),
         lambda: _orphans(snapshot, life),
         lambda: "" if len(life.deployments) <= 1 else f"the Deployment was made {len(life.deployments)} times",
@@ -199,6 +199,10 @@ def _difference(snapshot: Snapshot, life: _Life) -> str:
 
 def _is_rejected(service: Object) -> bool:
     return any(entry["type"] == "Stalled" for entry in service["status"]["conditions"])
+
+
+def _unsettled(service: Object) -> str:
+    return "" if is_settled(service) else f"it does not come to rest: {service.get('status')}"
 
 
 def _orphans(snapshot: Snapshot, life: _Life) -> str:

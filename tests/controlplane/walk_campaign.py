@@ -14,7 +14,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -55,15 +55,13 @@ def shortest(failing: Walk, run_walks: Runner) -> Walk:
 
 
 def written(one: Walk) -> str:
-    """A walk as YAML documents, one spec each."""
-    documents = [{"what": each.what, "awaited": each.awaited, "spec": each.spec} for each in one.steps]
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    """A walk as YAML documents, one edit each."""
+    return yaml.safe_dump_all([asdict(each) for each in one.steps], sort_keys=False)
 
 
 def read(file: Path) -> Walk:
     """A walk that was written down."""
-    documents = yaml.safe_load_all(file.read_text())
-    return Walk(file.stem, tuple(Step(each["what"], each["spec"], awaited=each["awaited"]) for each in documents))
+    return Walk(file.stem, tuple(Step(**each) for each in yaml.safe_load_all(file.read_text())))
 
 
 def main() -> int:
@@ -94,6 +92,7 @@ def main() -> int:
                 some = walks[first : first + SIDE_BY_SIDE]
                 with step(f"walks {first + 1} to {first + len(some)}"):
                     report.add(run_walks(some))
+                say(f"    {len(report.differences)} differ: {', '.join(report.differences) or 'none'}")
             for failing in [each for each in walks if each.name in report.differences]:
                 say(f"FAILED {failing.name}\n{report.differences[failing.name]}")
                 with step("looking for the shortest part of it that fails"):
