@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dev.fake_messages_api import running
 from dev.process import wait_until
+from tests.authority import make_authority
 from tests.unit.cli.test_render import HELLO
 
 STARTS_WITHIN = 90  # seconds, on a busy machine; on an idle one it takes two
@@ -170,6 +172,29 @@ def test_a_missing_config_map_of_a_variable_is_named(tmp_path: Path) -> None:
     said = refusal(tmp_path, HELLO + variable)
 
     assert "key tz of ConfigMap site is needed for the environment variable TZ: add the ConfigMap as a document" in said
+
+
+def test_a_trust_bundle_of_the_file_is_believed(tmp_path: Path, started: list[Agentctl]) -> None:
+    authority = make_authority(tmp_path)
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "corp"}}
+    bundle = yaml.safe_dump({**config_map, "data": {"ca.crt": authority.certificate.read_text()}})
+    runtime = "  runtime: {trustBundle: {configMapKeyRef: {name: corp, key: ca.crt}}}\n"
+    with running(
+        certificate=authority.server_certificate, key=authority.server_key, authority=authority.certificate
+    ) as provider:
+        text = HELLO.replace("  - {name: main, provider: Echo}\n", CLAUDE.replace("BASE_URL", provider.base_url))
+        agentctl = Agentctl(tmp_path, f"{text}{runtime}---\n{bundle}", ANTHROPIC_API_KEY=PROVIDER_KEY)
+        started.append(agentctl)
+
+        answer(agentctl.curl_command())
+
+        assert len(provider.requests()) == 1
+
+
+def test_a_missing_trust_bundle_is_named(tmp_path: Path) -> None:
+    said = refusal(tmp_path, HELLO + "  runtime: {trustBundle: {configMapKeyRef: {name: corp, key: ca.crt}}}\n")
+
+    assert "key ca.crt of ConfigMap corp is needed for runtime.trustBundle: add the ConfigMap as a document" in said
 
 
 def test_which_of_several_must_be_said(tmp_path: Path) -> None:
