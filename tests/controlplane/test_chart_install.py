@@ -14,7 +14,11 @@ from dev.cluster import Cluster
 from tests.controlplane.operator_process import OperatorProcess
 from tests.controlplane.operator_rbac import CHART
 
-EVERYTHING = ("--set-json=networkPolicy.apiServerPorts=[6443]", "--set=commonLabels.team=platform")
+EVERYTHING = (
+    "--set-json=networkPolicy.apiServerPorts=[6443]",
+    "--set=commonLabels.team=platform",
+    *(f"--set={part}.enabled=true" for part in ("podMonitor", "prometheusRule", "dashboards")),
+)
 
 
 def run(cluster: Cluster, *command: str | Path, text: str | None = None) -> str:
@@ -34,6 +38,7 @@ def helm(request: pytest.FixtureRequest) -> Path:
     return toolchain.ensure(request.param)[request.param]
 
 
+@pytest.mark.usefixtures("crd")
 @pytest.mark.parametrize("namespaced", [False, True], ids=["clusterwide", "namespaced"])
 def test_the_server_accepts_every_object_strictly(
     cluster: Cluster, namespace: str, helm: Path, *, namespaced: bool
