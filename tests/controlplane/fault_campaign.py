@@ -343,7 +343,7 @@ async def _progress(outcome: Outcome, count: int) -> None:
         await asyncio.sleep(PROGRESS_EVERY)
         say(f"    {outcome.lived} of {count} lived, {len(outcome.failed)} failed")
         for case in outcome.failed.keys() - told:
-            say(f"FAILED {case}\n{outcome.failed[case]}")
+            say(f"    FAILED {case}")
         told = set(outcome.failed)
 
 
@@ -381,8 +381,8 @@ def main() -> int:
                 run_single(folder, outcome)
         except KeyboardInterrupt:
             ended_early = True
-    for case in outcome.failed:
-        say(f"again: {case.command}")
+    for case, why in outcome.failed.items():
+        say(f"FAILED {case}\n{why}\nagain: {case.command}\n")
     for words in outcome.ended:
         say(f"an operator ended by itself, {words}")
     print(outcome.table())  # noqa: T201 - the result of this program
