@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from dev.api_client import ApiClient
 from dev.cluster import Cluster
 from dev.process import ChildDiedError, DeadlineError
 from dev.shared_plane import shared_control_plane
 from tests.controlplane.agent_services import AgentServices, install_definitions, install_optional_definitions
+from tests.controlplane.author import author_of
 from tests.controlplane.operator_process import OperatorPool, OperatorProcess
 
 
@@ -91,3 +93,11 @@ def own_operator(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) ->
 def own_services(own_operator: OperatorProcess) -> AgentServices:
     """The AgentServices of the namespace in which the test has an operator of its own."""
     return AgentServices(own_operator.cluster, own_operator.home)
+
+
+@pytest.fixture
+def author(cluster: Cluster, crd: None, namespace: str) -> Iterator[ApiClient]:
+    """The API as a person who may write AgentServices in the test's namespace, and nothing else."""
+    del crd
+    with author_of(cluster, namespace) as api:
+        yield api

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,16 +12,23 @@ from dev.api_client import ApiError
 from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import agent_service
+from tests.controlplane.author import AUTHOR, applied, grant, refusal
 from tests.controlplane.operator_rbac import CHART
 from tests.controlplane.test_chart_install import run
 
 pytestmark = pytest.mark.usefixtures("crd")
 
-AUTHOR = "author"
-"""May write AgentServices, and nothing else."""
 CHILDREN = {
-    "apiGroups": [""],
-    "resources": ["configmaps", "secrets", "serviceaccounts", "services"],
+    "apiGroups": ["", "apps", "networking.k8s.io", "policy"],
+    "resources": [
+        "configmaps",
+        "deployments",
+        "networkpolicies",
+        "poddisruptionbudgets",
+        "secrets",
+        "serviceaccounts",
+        "services",
+    ],
     "verbs": ["create"],
 }
 INGRESSES = {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["create"]}
@@ -38,27 +42,6 @@ ROUTES: dict[str, Any] = {"ingress": INGRESS, "httpRoute": {"parentRefs": [{"nam
 
 ALLOWED = "{example.com/owner,cert-manager.io/*}"
 """What an installation allows whose administrators have chosen."""
-
-
-@pytest.fixture
-def author(cluster: Cluster, namespace: str) -> Iterator[Any]:
-    """The API as a person who may write AgentServices only, with the chart's policies in force for the namespace."""
-    helm = toolchain.ensure("helm4")["helm4"]
-    options = (f"--set=watchNamespaces={{{namespace}}}", "--show-only=templates/admission/*.yaml")
-    policies = run(cluster, helm, "template", namespace, CHART, f"--namespace={namespace}", *options)
-    role = {"apiGroups": ["agentservice.dev"], "resources": ["agentservices"], "verbs": ["*"]}
-    with applied(cluster, policies), applied(cluster, grant(namespace, "agents", role)):
-        api = cluster.api.as_user(AUTHOR)
-        for beyond in (
-            service(namespace, "probe", "LoadBalancer"),
-            agent_service(namespace, "probe", inheritedMetadata={"labels": {"example.com/team": "a"}}),
-            reachable(namespace, "allowTo"),
-            agent_service(namespace, "probe", runtime={"serviceAccount": {"name": "cloud"}}),
-            agent_service(namespace, "probe", exposure={"ingress": INGRESS}),
-            agent_service(namespace, "probe", **MONITORING["podMonitor.labels"]),
-        ):
-            wait_until(partial(refusal, api, beyond), deadline=30, describe=lambda: "the policies are not in force yet")
-        yield api
 
 
 @pytest.mark.parametrize("kind", ["LoadBalancer", "NodePort"])
@@ -385,37 +368,3 @@ def reachable(namespace: str, field: str) -> dict[str, Any]:
 def service(namespace: str, name: str, kind: str) -> dict[str, Any]:
     """An AgentService whose Service has this type."""
     return agent_service(namespace, name, exposure={"service": {"type": kind}})
-
-
-def refusal(api: Any, body: dict[str, Any]) -> str | None:
-    """What the API server says against a dry run of an apply; None where it agrees."""
-    try:
-        api.apply(body, force=True, dryRun="All")
-    except ApiError as error:
-        return str(error)
-    return None
-
-
-def grant(namespace: str, name: str, rule: dict[str, Any]) -> str:
-    """A Role with one rule, bound to the author."""
-    meta = {"name": f"author-{name}", "namespace": namespace}
-    api = "rbac.authorization.k8s.io"
-    role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": meta, "rules": [rule]}
-    binding = {
-        "apiVersion": f"{api}/v1",
-        "kind": "RoleBinding",
-        "metadata": meta,
-        "roleRef": {"apiGroup": api, "kind": "Role", "name": meta["name"]},
-        "subjects": [{"kind": "User", "name": AUTHOR, "apiGroup": api}],
-    }
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [role, binding]})
-
-
-@contextmanager
-def applied(cluster: Cluster, manifests: str) -> Iterator[None]:
-    """Objects that are there for a while."""
-    cluster.kubectl("apply", "-f", "-", input=manifests)
-    try:
-        yield
-    finally:
-        cluster.kubectl("delete", "--wait=false", "-f", "-", input=manifests)
