@@ -67,7 +67,7 @@ class Tier:
 TIERS = (
     Tier("unit", _nothing, ("-n", "2")),
     Tier("runtime", _nothing, ("-n", "4")),
-    Tier("chart", _tools("helm3", "helm4", "kubeconform", "promtool"), ("-n", "2")),
+    Tier("chart", _tools("helm3", "helm4", "promtool"), ("-n", "2")),
     Tier("controlplane", _tools(*PROGRAMS, "helm4"), ("-n", "4", "--dist", "worksteal")),
     Tier("e2e", _engine, ("-m", "smoke"), required=os.geteuid() == 0),
 )

@@ -76,12 +76,6 @@ TOOLS: Mapping[str, Tool] = {
     "helm4": Tool(
         "helm.sh/helm/v4/cmd/helm", "helm4", "helm.sh/helm/v4", "-X helm.sh/helm/v4/internal/version.version={version}"
     ),
-    "kubeconform": Tool(
-        "github.com/yannh/kubeconform/cmd/kubeconform",
-        "kubeconform",
-        "github.com/yannh/kubeconform",
-        "-X main.version={version}",
-    ),
     "promtool": Tool(
         "github.com/prometheus/prometheus/cmd/promtool",
         "promtool",

@@ -62,6 +62,7 @@ _COUNT = "live count while autoscaling comes and goes"
 _ROLLOUT = "change of prompt, model or configuration"
 _SAME = "same end spec by any path of edits -> same children"
 _UPGRADE = "operator upgrade with another default image"
+_ROTATION = "rotation of the generated key"
 _ABSENT = "operator at 0 replicas"
 _LEADER = "leader killed / told to end -> the other acts"
 _FAULT = "operator killed after any write, any event lost, any request failed once"
@@ -229,5 +230,13 @@ MUTANTS = (
         "return",
         f"{TESTS}/test_faults_events.py"
         "::test_siv_2_children_do_not_come_back_as_ghosts_where_the_deletion_was_not_heard_of",
+    ),
+    Mutant(
+        _ROTATION,
+        "the Secret does not say which rotation it has had",
+        f"{OPERATOR}/engine/api_keys.py",
+        "str(_rotation(intent))}",
+        "str(_rotation(live))}",
+        f"{TESTS}/test_operator_api_keys.py::test_each_rotation_is_one_write_and_keeps_the_key_before",
     ),
 )
