@@ -40,7 +40,7 @@ DEFAULTS = {
     "access": {"apiKeys": {"source": "Generated", "rotation": 1}},
     "exposure": {"service": {"type": "ClusterIP", "port": 80}},
     "networkPolicy": {"mode": "Enabled"},
-    "observability": {"logLevel": "Info"},
+    "observability": {"logLevel": "Info", "podMonitor": {"mode": "Auto"}, "prometheusRule": {"mode": "Auto"}},
 }
 """What the API server writes into the smallest spec: all defaults of the schema. The others are those of rendering."""
 

@@ -26,6 +26,7 @@ from tests.controlplane.operator_process import OperatorProcess, make_namespace
 MONITORS = ("PodMonitor", "PrometheusRule")
 NOTICED = 60.0
 """Seconds until the operator has seen that a kind came: it asks every half minute."""
+ROUTE = {"httpRoute": {"parentRefs": [{"name": "public"}], "hostnames": ["agents.example.com"]}}
 ALWAYS = {"podMonitor": {"mode": "Always"}, "prometheusRule": {"mode": "Always"}}
 
 
@@ -86,14 +87,19 @@ def test_kinds_that_come_later_are_taken_up_without_an_edit_also_by_the_standby(
     standby = operator.replica("standby")
     try:
         standby.start(leading=False)
-        services.apply(observability=ALWAYS)
+        services.apply(observability=ALWAYS, exposure=ROUTE)
         lacking = services.wait_ready()
         assert conditions(lacking)["MonitoringAvailable"] == ("False", "KindNotAvailable")
+        assert conditions(lacking)["RouteAccepted"] == ("False", "KindNotAvailable")
+        assert "url" not in lacking["status"]
 
         install_optional_definitions(bare)
 
         wait_monitors(services, operator)
         services.wait(lambda service: "MonitoringAvailable" not in conditions(service))
+        routed = services.wait(lambda service: conditions(service)["RouteAccepted"] == ("Unknown", "GatewayPending"))
+        assert services.child("HTTPRoute")
+        assert routed["status"]["url"] == "https://agents.example.com"
         operator.stop()
         standby.wait_for(lambda: standby.leads, "it to lead", DEADLINE)
         bare.api.delete(services.path("PodMonitor"))

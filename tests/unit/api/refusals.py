@@ -246,6 +246,8 @@ RULES = (
             "inheritedMetadata.labels",
             "inheritedMetadata.annotations",
             "exposure.service.annotations",
+            "observability.podMonitor.labels",
+            "observability.prometheusRule.labels",
         )
         for key, says in (
             ("app.kubernetes.io/name", RESERVED),

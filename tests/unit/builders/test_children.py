@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,15 @@ def test_hlm_5_a_disruption_budget_is_there_where_more_than_one_pod_can_be(
     kinds = [item["kind"] for item in build(agent_service(**fields), CONTEXT)]
 
     assert ("PodDisruptionBudget" in kinds) == several
+
+
+def test_an_http_route_is_made_only_where_the_kind_is_served() -> None:
+    lacking = replace(CONTEXT, served_kinds=CONTEXT.served_kinds - {"HTTPRoute"})
+
+    kinds = {item["kind"] for item in build(agent_service(exposure=EXPOSED), lacking)}
+
+    assert "Ingress" in kinds
+    assert "HTTPRoute" not in kinds
 
 
 def test_every_child_is_owned_without_blocking_the_deletion_of_its_owner() -> None:
