@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dev.kwok_stages import PREFIX
@@ -75,6 +75,18 @@ def _make_foreign_autoscaler(services: AgentServices, name: str) -> None:
     services.cluster.api.create(foreign)
 
 
+def _make_quota(services: AgentServices, name: str) -> None:
+    """No room for pods of a class that the other AgentServices do not use."""
+    of_the_class = {"scopeName": "PriorityClass", "operator": "In", "values": ["system-node-critical"]}
+    quota: Object = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": name, "namespace": services.namespace},
+        "spec": {"hard": {"pods": "0"}, "scopeSelector": {"matchExpressions": [of_the_class]}},
+    }
+    services.cluster.api.create(quota)
+
+
 _BY_HAND = {
     "annotations of pods too long together": _of_pods("ChildRejected", stalled=True, podAnnotations=_LONG_ANNOTATIONS),
     "annotations of children too long together": ErrorState(
@@ -103,6 +115,9 @@ _BY_HAND = {
     ),
     "no such node": _of_pods("Unschedulable", nodeSelector={"kubernetes.io/os": "plan9"}),
     "no such PriorityClass": _of_pods("ChildRejected", priorityClassName="no-such-class"),
+    "an exhausted quota": replace(
+        _of_pods("QuotaExceeded", priorityClassName="system-node-critical"), prepare=_make_quota
+    ),
     "an image that cannot be pulled": _of_pods(
         "ImagePullFailed", podAnnotations=_pods_that_are("ImagePullBackOff"), image="nowhere.example/none"
     ),

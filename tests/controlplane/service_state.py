@@ -11,6 +11,7 @@ from typing import Any
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, REPLICA_SET
 
+from agent_runtime.config import PREVIOUS_KEY_SUFFIX
 from dev.api_client import ApiError
 from dev.cluster import Cluster
 from tests.controlplane.agent_services import Object, condition, verdict
@@ -67,6 +68,9 @@ class Snapshot:
         found["ConfigMap"] = [item for item in found["ConfigMap"] if item["metadata"]["name"] in mounted]
         if service["spec"].get("state", {}).get("backend") != "Volume":
             found["PersistentVolumeClaim"] = []  # of an earlier spec: conversations are never deleted for an edit
+        for secret in found["Secret"]:
+            kept = {key for key in secret.get("data", ()) if not key.endswith(PREVIOUS_KEY_SUFFIX)}
+            secret["data"] = dict.fromkeys(kept, "")  # a rotation keeps the key of before
         for exposed in found["Service"]:
             for part in (exposed["spec"], *exposed["spec"]["ports"]):
                 for field in _GIVEN_ONCE:

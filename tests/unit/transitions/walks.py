@@ -18,6 +18,8 @@ MOST_REFUSED = 2
 """Invalid edits that are tried before each of them."""
 MOST_PODS = 4
 """What a spec may ask for: further pods take time and find nothing."""
+LONGEST_QUANTITY = 10
+"""Characters of a quantity that a node may have."""
 _OTHERS = 0.7
 """How often a value is set to another one, and not to one of its bounds."""
 _AWAITED = 0.5
@@ -74,7 +76,7 @@ def walk(seed: str) -> Walk:
         while True:
             edit = chance.choices(*zip(*_EDITS.items(), strict=True))[0]
             edited = edit(chance, spec)
-            if edited is None or edited[1] == spec or _pods(edited[1]) > MOST_PODS:
+            if edited is None or edited[1] == spec or not _is_modest(edited[1]):
                 continue
             what, after = edited
             if is_valid(after):
@@ -158,7 +160,13 @@ def _keeps_volume(taken: list[Spec], spec: Spec) -> bool:
     return len({(each.get("size"), each.get("storageClassName")) for each in volumes if each}) <= 1
 
 
-def _pods(spec: Spec) -> int:
-    """How many pods a spec asks for, as far as one can tell of a broken one."""
+def _is_modest(spec: Spec) -> bool:
+    """Whether one node has room for many such services, as far as one can tell of a broken spec.
+
+    A pod of high priority that asks for more than a node has takes the room of others, whose walks it would disturb.
+    """
     counts = [spec.get("replicas"), (spec.get("autoscaling") or {}).get("minReplicas")]
-    return max((count for count in counts if isinstance(count, int)), default=1)
+    pods = max((count for count in counts if isinstance(count, int)), default=1)
+    resources = (spec.get("runtime") or {}).get("resources")
+    parts = [part for part in resources.values() if isinstance(part, dict)] if isinstance(resources, dict) else []
+    return pods <= MOST_PODS and all(len(str(value)) <= LONGEST_QUANTITY for part in parts for value in part.values())
