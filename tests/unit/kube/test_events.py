@@ -150,8 +150,8 @@ async def test_a_note_is_cut_to_what_the_api_server_takes(desk: Desk) -> None:
 async def test_an_event_that_is_refused_is_lost_and_the_next_one_is_written(desk: Desk, code: int) -> None:
     desk.server.script = [refuses(code), OK]
     desk.happens()
-    await desk.written(1)
     desk.happens(Occurrence(EventType.NORMAL, "Available", "Serves."))
+    await desk.written(2)  # one is written after the other: the first one's refusal has been seen
     desk.happens()
 
     written = await desk.written(3)
