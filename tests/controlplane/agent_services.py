@@ -134,12 +134,20 @@ class AgentServices:
         return found[0]
 
     def children(self, name: str = "hello") -> list[Object]:
-        """Everything that the AgentService of that name controls, now or once."""
+        """Everything that the AgentService of that name controls, now or once; nothing of kinds that are not there."""
         return [
             {**item, "apiVersion": version, "kind": kind}
             for kind, version in CHILDREN.items()
-            for item in self.cluster.api.list(self.path(kind, ""), labelSelector=f"agentservice.dev/service={name}")
+            for item in self._labelled(kind, name)
         ]
+
+    def _labelled(self, kind: str, name: str) -> list[Object]:
+        try:
+            return self.cluster.api.list(self.path(kind, ""), labelSelector=f"agentservice.dev/service={name}")
+        except ApiError as error:
+            if error.code != http.client.NOT_FOUND:
+                raise
+            return []
 
     def pods(self, name: str = "hello") -> list[Object]:
         """Its pods."""

@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import hashlib
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any, Self
 import aiohttp
 from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, REPLICA_SET, Kind
+from agentservice_operator.kopf_app import RECURSION_LIMIT
 
 from dev.cluster import Cluster
 from tests.controlplane.agent_services import Object
@@ -74,6 +76,8 @@ class Observer:
 
     async def __aenter__(self) -> Self:
         """Begin."""
+        # In the namespaces of other tests there are objects as deep as the API server takes them.
+        sys.setrecursionlimit(RECURSION_LIMIT)
         api = self._cluster.api
         self._session = aiohttp.ClientSession(
             api.server,

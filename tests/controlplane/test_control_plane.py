@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -218,19 +219,31 @@ def test_a_service_account_kubeconfig_acts_as_that_account(cluster: Cluster, nam
 def test_nothing_remains_of_a_plane_whose_owner_ended(end: signal.Signals, cluster: Cluster, tmp_path: Path) -> None:
     del cluster  # for the programs only: this test has a plane of its own
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    owner = subprocess.Popen(
-        [sys.executable, "-m", "dev.controlplane"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    with heeding_sigint():
+        owner = subprocess.Popen(
+            [sys.executable, "-m", "dev.controlplane"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
     with owner:
         assert owner.stdout is not None
-        assert any(line.startswith("export KUBECONFIG=") for line in owner.stdout)
-        assert processes_of(tmp_path) == {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"}
-
+        ready = any(line.startswith("export KUBECONFIG=") for line in owner.stdout)
+        running = processes_of(tmp_path)
         owner.send_signal(end)
+    assert ready
+    assert running == {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"}
 
     wait_until(lambda: not processes_of(tmp_path), deadline=DEADLINE, describe=lambda: processes_of(tmp_path))
     if end is not signal.SIGKILL:
         assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def heeding_sigint() -> Iterator[None]:
+    """Start processes as a terminal does, also where these tests run in the background, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_shared_plane_ends_with_its_last_user(cluster: Cluster, tmp_path: Path) -> None:
