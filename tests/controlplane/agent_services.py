@@ -266,7 +266,9 @@ def versions(items: list[Object]) -> dict[str, tuple[str, str]]:
 def _wait_served(cluster: Cluster, definition: Object) -> None:
     """Established comes a moment before the API server answers for the kind."""
     spec, path = definition["spec"], cluster.api.path_of(definition)
-    served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+    # Of a namespace without tests: in others there are objects as deep as the API server takes them.
+    namespace = "namespaces/default/" if spec["scope"] == "Namespaced" else ""
+    served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{namespace}{spec['names']['plural']}"
 
     def is_served() -> bool:
         found = condition(cluster.api.get(path), "Established")
