@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from dev import toolchain
 from dev.api_client import ApiError
@@ -18,16 +20,17 @@ _STOCK_NODE_IMAGE = "kindest/node:v1.34.0"  # of the pinned kind release
 _START_DEADLINE = 180.0  # seconds until a node is Ready; 25 s on an idle machine
 
 
-def kind_cluster(engine: Engine, name: str) -> Cluster:
-    """Have a kind cluster whose node is Ready; one that is there already is used as it is.
+def kind_cluster(engine: Engine, name: str, *, nodes: int = 1) -> Cluster:
+    """Have a kind cluster whose nodes are Ready; one that is there already is used as it is.
 
     Args:
-        engine: where its node runs.
+        engine: where its nodes run.
         name: the cluster's name; kubectl calls its context kind-NAME.
+        nodes: how many, all of which take pods; the first of them is the control plane.
 
     Raises:
         RuntimeError: kind failed; with the end of its output.
-        DeadlineError: its node does not get Ready.
+        DeadlineError: a node does not get Ready.
     """
     cluster = Cluster(name=name, kubeconfig=_kubeconfig(name), kubectl_path=toolchain.ensure("kubectl")["kubectl"])
     if name in kind_clusters(engine):
@@ -39,8 +42,8 @@ def kind_cluster(engine: Engine, name: str) -> Cluster:
     image = _STOCK_NODE_IMAGE if engine.can_pull(_STOCK_NODE_IMAGE) else ensure_node_image(engine)
     cluster.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
     with step(f"creating the kind cluster {name}"):
-        arguments = [f"--name={name}", f"--image={image}", f"--kubeconfig={cluster.kubeconfig}"]
-        _kind(engine, "create", "cluster", *arguments)
+        arguments = [f"--name={name}", f"--image={image}", f"--kubeconfig={cluster.kubeconfig}", "--config=-"]
+        _kind(engine, "create", "cluster", *arguments, data=json.dumps(_layout(nodes)))
         _wait_until_ready(cluster)
     return cluster
 
@@ -90,6 +93,14 @@ def load_images(engine: Engine, cluster: Cluster, *images: str) -> None:
         _kind(engine, "load", "docker-image", f"--name={cluster.name}", *images)
 
 
+def _layout(nodes: int) -> dict[str, Any]:
+    """What kind is told about the nodes: beside others it would keep the control plane free of pods."""
+    untainted = {"kind": "InitConfiguration", "nodeRegistration": {"taints": []}}
+    first = {"role": "control-plane", "kubeadmConfigPatches": [json.dumps(untainted)]}
+    workers = [{"role": "worker"}] * (nodes - 1)
+    return {"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": [first, *workers]}
+
+
 def _wake(engine: Engine, cluster: Cluster) -> None:
     """Start the nodes of a cluster that was stopped (by a restart of the engine), and wait until it serves."""
     _kind(engine, "export", "kubeconfig", f"--name={cluster.name}", f"--kubeconfig={cluster.kubeconfig}")
@@ -124,9 +135,10 @@ def _kubeconfig(name: str) -> Path:
     return toolchain.cache_folder() / "clusters" / name / "kubeconfig"
 
 
-def _kind(engine: Engine, *arguments: str) -> str:
+def _kind(engine: Engine, *arguments: str, data: str = "") -> str:
     done = subprocess.run(
         [toolchain.ensure("kind")["kind"], *arguments],
+        input=data,
         capture_output=True,
         text=True,
         check=False,

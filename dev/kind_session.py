@@ -28,6 +28,7 @@ from dev.process import Child, wait_until
 from dev.release import install_operator, uninstall_operator
 
 _PREFIX = "agentservice-e2e-"  # and the holder's process id
+_NODES = 2  # so that one can be drained
 _START_DEADLINE = 2400.0  # seconds; the first start ever builds the node image and its programs
 
 
@@ -86,7 +87,7 @@ def _own() -> Iterator[Session]:
         images = build_images(engine)
         name = f"{_PREFIX}{os.getpid()}"
         try:
-            cluster = kind_cluster(engine, name)
+            cluster = kind_cluster(engine, name, nodes=_NODES)
             load_images(engine, cluster, images.operator, images.runtime)
             definitions.install(cluster)
             install_operator(cluster, images)

@@ -44,3 +44,8 @@ def followed(cluster: Cluster, namespace: str, resource: str, folder: Path) -> I
         history = History(child)
         wait_until(history.events, deadline=_OPEN_DEADLINE, describe=child.log_tail)
         yield history
+
+
+def ready_endpoints(endpoint_slice: dict[str, Any]) -> int:
+    """How many pods get traffic."""
+    return sum(endpoint["conditions"].get("ready", False) for endpoint in endpoint_slice.get("endpoints") or ())

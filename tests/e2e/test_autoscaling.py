@@ -12,7 +12,7 @@ from dev.kind_session import Session
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, Object, conditions
 from tests.e2e.agents import wait_ready
-from tests.e2e.history import followed
+from tests.e2e.history import followed, ready_endpoints
 from tests.e2e.traffic import load
 
 SCALED_DEADLINE = 180.0
@@ -84,11 +84,6 @@ def changes(values: list[int]) -> list[int]:
 def spoken(autoscaler: Object | None) -> object:
     """Whether the autoscaler's controller has looked at it: what it would do to the count it has then done."""
     return autoscaler and autoscaler.get("status", {}).get("conditions")
-
-
-def ready_endpoints(endpoint_slice: Object) -> int:
-    """How many pods get traffic."""
-    return sum(endpoint["conditions"].get("ready", False) for endpoint in endpoint_slice.get("endpoints") or ())
 
 
 def owners(deployments: list[Object], field: str) -> set[str]:

@@ -16,6 +16,7 @@ from dev.process import wait_until
 from tests.e2e.agents import READY_DEADLINE
 
 _LOAD = Path(__file__).parent / "in_cluster" / "load.py"
+_KNOCK = Path(__file__).parent / "in_cluster" / "knock.py"
 _FAKE = REPOSITORY / "dev" / "fake_messages_api"
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -55,7 +56,15 @@ class Load:
 
 @contextmanager
 def load(
-    cluster: Cluster, namespace: str, name: str, *, image: str, callers: int = 4, pace: float = 5, pod: str = "load"
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    *,
+    image: str,
+    callers: int = 4,
+    pace: float = 5,
+    pod: str = "load",
+    node: str | None = None,
 ) -> Iterator[Load]:
     """Call an agent from inside the cluster, through its Service, for the time of the block.
 
@@ -67,17 +76,62 @@ def load(
         callers: how many call side by side.
         pace: requests per second of each.
         pod: the name of the pod that calls.
+        node: where it runs; None: anywhere.
     """
     service = cluster.api.get(cluster.api.path("v1", "Service", namespace=namespace, name=name))
     port = service["spec"]["ports"][0]["port"]
     command = ["python", "/source/load.py", f"http://{name}:{port}", f"--callers={callers}", f"--pace={pace:g}"]
     key = {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": f"{name}-api-keys", "key": "default"}}}
     _mount(cluster, namespace, pod, {"load.py": _LOAD.read_text()})
-    _start(cluster, namespace, pod, image=image, command=command, mount="/source", env=[key])
+    _start(cluster, namespace, pod, image=image, command=command, mount="/source", env=[key], node=node)
     try:
         yield Load(cluster, namespace, pod)
     finally:
         cluster.api.delete(_pod(cluster, namespace, pod), gracePeriodSeconds="0")
+
+
+@dataclass(frozen=True)
+class Knocker:
+    """A pod that tries addresses again and again."""
+
+    cluster: Cluster
+    namespace: str
+    pod: str
+
+    def wait_until(self, address: str, *, reached: bool) -> None:
+        """Wait until the last try at `address` (host:port), and the one before, have ended like that."""
+        wait_until(
+            lambda: self._tries(address)[-2:] == [reached] * 2,
+            deadline=READY_DEADLINE,
+            describe=lambda: f"{self.namespace} to {address}, reached: {self._tries(address)[-10:]}",
+            interval=0.5,
+        )
+
+    def _tries(self, address: str) -> list[bool]:
+        log = self.cluster.kubectl("logs", self.pod, f"--namespace={self.namespace}")
+        tries = [json.loads(line) for line in log.splitlines()]
+        return [attempt["reached"] for attempt in tries if attempt["address"] == address]
+
+
+@contextmanager
+def knocker(cluster: Cluster, namespace: str, *addresses: str, image: str) -> Iterator[Knocker]:
+    """Try TCP connections from a pod in `namespace` for the time of the block.
+
+    Args:
+        cluster: where.
+        namespace: of the pod.
+        addresses: what it tries, each as host:port.
+        image: the runtime's, for its Python.
+    """
+    pod = "knock"
+    _mount(cluster, namespace, pod, {"knock.py": _KNOCK.read_text()})
+    command = ["python", "/source/knock.py", *addresses]
+    _start(cluster, namespace, pod, image=image, command=command, mount="/source")
+    try:
+        yield Knocker(cluster, namespace, pod)
+    finally:
+        cluster.api.delete(_pod(cluster, namespace, pod), gracePeriodSeconds="0")
+        cluster.api.delete(cluster.api.path("v1", "ConfigMap", namespace=namespace, name=pod))
 
 
 def fake_messages_api(cluster: Cluster, namespace: str, *, image: str) -> str:
@@ -113,6 +167,7 @@ def _start(
     mount: str,
     env: Sequence[dict[str, Any]] = (),
     port: int | None = None,
+    node: str | None = None,
 ) -> None:
     container: dict[str, Any] = {
         "name": "main",
@@ -124,12 +179,14 @@ def _start(
     }
     if port is not None:
         container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
-    spec = {
+    spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 0,
         "containers": [container],
         "volumes": [{"name": "source", "configMap": {"name": name}}],
     }
+    if node is not None:
+        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
     metadata = {"name": name, "namespace": namespace, "labels": {"test": name}}
     account = cluster.api.path("v1", "ServiceAccount", namespace=namespace, name="default")
     wait_until(lambda: cluster.api.find(account), deadline=READY_DEADLINE, describe=f"{account} is not there")

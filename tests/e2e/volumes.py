@@ -12,7 +12,7 @@ _IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 
 @contextmanager
 def volume_for(session: Session, namespace: str, claim: str) -> Iterator[None]:
-    """A volume on the node for a claim that names no class; in a cluster that is not ours its own class makes one.
+    """A volume on one node for a claim that names no class; in a cluster that is not ours its own class makes one.
 
     Not every class of a test cluster makes volumes to which Kubernetes gives the group of their pods.
     """
@@ -20,7 +20,7 @@ def volume_for(session: Session, namespace: str, claim: str) -> Iterator[None]:
         yield
         return
     api = session.cluster.api
-    (node,) = (node["metadata"]["name"] for node in api.list("/api/v1/nodes"))
+    node = api.list("/api/v1/nodes")[0]["metadata"]["name"]
     path, name = f"/var/local/{namespace}-{claim}", f"{namespace}-{claim}"
     session.engine.docker("exec", node, "mkdir", "-p", path)
     classes = api.list("/apis/storage.k8s.io/v1/storageclasses")
