@@ -65,6 +65,9 @@ _UPGRADE = "operator upgrade with another default image"
 _ROTATION = "rotation of the generated key"
 _ABSENT = "operator at 0 replicas"
 _LEADER = "leader killed / told to end -> the other acts"
+_AT_ONCE = "500 AgentServices applied at once"
+_MEMORY = "memory"
+_FAIR = "one AgentService failing in a loop among 200"
 _FAULT = "operator killed after any write, any event lost, any request failed once"
 
 MUTANTS = (
@@ -238,5 +241,32 @@ MUTANTS = (
         "str(_rotation(intent))}",
         "str(_rotation(live))}",
         f"{TESTS}/test_operator_api_keys.py::test_each_rotation_is_one_write_and_keeps_the_key_before",
+    ),
+    Mutant(
+        _AT_ONCE,
+        "one AgentService after the other",
+        f"{OPERATOR}/main.py",
+        "workers=settings.workers",
+        "workers=1",
+        f"{TESTS}/test_operator_scale.py::test_prf_9_many_are_written_side_by_side_with_no_request_too_many",
+    ),
+    Mutant(
+        _MEMORY,
+        "whole objects are kept",
+        f"{OPERATOR}/engine/cache.py",
+        "            entry = self._project(item)\n        except Exception:",
+        "            entry = self._project(item)\n"
+        "            self.__dict__.setdefault('whole', {})[item['metadata']['uid']] = item\n"
+        "        except Exception:",
+        f"{TESTS}/test_operator_scale.py::test_prf_11_an_agent_service_is_remembered_by_what_matters_of_it",
+    ),
+    Mutant(
+        _FAIR,
+        "what fails is tried again at once, before what has not been looked at",
+        f"{OPERATOR}/engine/queue.py",
+        "self.add(key, Priority.CHANGE, after=delay)",
+        "self.add(key, Priority.CHANGE)",
+        "tests/unit/engine/test_controller.py::"
+        "test_one_that_fails_in_a_loop_among_200_costs_the_others_less_than_a_tenth",
     ),
 )

@@ -13,7 +13,7 @@ import pytest
 from agentservice_operator.engine.controller import Controller
 from agentservice_operator.engine.kinds import ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, NotLeader
-from agentservice_operator.engine.queue import WorkQueue
+from agentservice_operator.engine.queue import Priority, WorkQueue
 from agentservice_operator.engine.reconcile import Result
 from agentservice_operator.metrics import Metrics
 
@@ -133,6 +133,19 @@ async def test_a_defect_in_one_reconcile_ends_no_worker(plant: Plant) -> None:
         assert not task.done()
 
     assert plant.next_due_in() == 1.0
+
+
+async def test_one_that_fails_in_a_loop_among_200_costs_the_others_less_than_a_tenth(plant: Plant) -> None:
+    others = [ServiceKey("team", f"agent-{number}") for number in range(200)]
+    plant.outcomes[HELLO] = [KubernetesError("no")] * 1000
+    plant.queue.add(HELLO)
+    for key in others:
+        plant.queue.add(key, Priority.STARTUP)
+
+    async with plant.at_work(workers=4):
+        await plant.until(lambda: set(others) <= set(plant.reconciled))
+
+    assert len(plant.reconciled) <= 1.1 * len(others)
 
 
 async def test_a_key_that_could_not_be_written_for_want_of_the_lease_is_kept(plant: Plant) -> None:
