@@ -161,6 +161,17 @@ def test_the_operator_meets_the_restricted_pod_security_standard(render: Render)
     }
 
 
+def test_sec_11_only_the_operators_pods_hold_its_token_and_it_is_bound_to_them(render: Render) -> None:
+    objects = render()
+    account = one(objects, "ServiceAccount")["metadata"]["name"]
+    pods = [item["spec"]["template"]["spec"] for item in objects if "template" in item.get("spec", {})]
+
+    assert one(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+    # What the kubelet mounts is projected, expires, and ends with its pod; a Secret with a token would do none of it.
+    assert [(pod["serviceAccountName"], pod["automountServiceAccountToken"]) for pod in pods] == [(account, True)]
+    assert "Secret" not in kinds(objects)
+
+
 @pytest.mark.parametrize(("replicas", "rendered"), [(1, False), (2, True)])
 def test_a_disruption_budget_needs_more_than_one_replica(render: Render, replicas: int, *, rendered: bool) -> None:
     assert ("PodDisruptionBudget" in kinds(render({"replicas": replicas}))) is rendered
