@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 
 import pytest
 
@@ -65,6 +66,36 @@ def test_sec_6_no_key_is_shown_on_its_way_into_and_out_of_use(
 
     for key in keys:
         forms = (key, base64.b64encode(key.encode()).decode())
+        assert {place for place, text in shown.items() if any(form in text for form in forms)} == set()
+
+
+def test_sec_6_nothing_of_a_secret_that_a_spec_names_is_shown(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    canaries = {name: secrets.token_urlsafe(24) for name in ("pull", "tls", "provider", "setting")}
+    for name, canary in canaries.items():
+        services.make_secret(name, content=canary)
+    credentials = {"secretKeyRef": {"name": "provider", "key": "content"}}
+    anthropic = {"model": "claude-fake", "credentials": credentials}
+    unwell = pods_that(pod="NotReady")  # so that there is something to tell
+    services.apply(
+        models=[{"name": "main", "provider": "Anthropic", "anthropic": anthropic}],
+        runtime={
+            **unwell,
+            "imagePullSecrets": [{"name": "pull"}],
+            "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "setting", "key": "content"}}}],
+        },
+        exposure={"ingress": {"hosts": ["agents.example.com"], "tls": {"secretName": "tls"}}},
+    )
+    tell(services, wait_pod(services, "'running'"), "Unhealthy", UNHEALTHY)
+    services.wait_not_ready("ProbeFailed")
+    operator.settle()
+
+    shown = everything_shown(operator, services)
+
+    assert all(any(name in text for text in shown.values()) for name in canaries)  # the names may be told
+    for canary in canaries.values():
+        forms = (canary, base64.b64encode(canary.encode()).decode())
         assert {place for place, text in shown.items() if any(form in text for form in forms)} == set()
 
 
