@@ -51,6 +51,15 @@ def uninstall_operator(cluster: Cluster) -> None:
     _helm(cluster, "uninstall", _NAME, "--ignore-not-found", "--wait")
 
 
+def accept_operator(cluster: Cluster) -> str:
+    """Run the chart's own test of the installation; returns what it said.
+
+    Raises:
+        InstallError: it failed; with its log.
+    """
+    return _helm(cluster, "test", _NAME, "--logs", "--timeout=5m")
+
+
 def report(cluster: Cluster, *namespaces: str) -> str:
     """Describe the state of the operator and of some namespaces, for a person who has to find out what went wrong."""
     selector = f"app.kubernetes.io/name={_NAME}"
@@ -71,7 +80,7 @@ def report(cluster: Cluster, *namespaces: str) -> str:
     return "\n\n".join(answers)
 
 
-def _helm(cluster: Cluster, *arguments: str) -> None:
+def _helm(cluster: Cluster, *arguments: str) -> str:
     done = subprocess.run(
         [toolchain.ensure("helm4")["helm4"], *arguments, f"--namespace={NAMESPACE}"],
         capture_output=True,
@@ -80,4 +89,5 @@ def _helm(cluster: Cluster, *arguments: str) -> None:
         env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
     )
     if done.returncode:
-        raise InstallError(f"helm {arguments[0]} {_NAME}: {done.stderr.strip()}")
+        raise InstallError(f"helm {arguments[0]} {_NAME}: {done.stdout.strip()}\n{done.stderr.strip()}".strip())
+    return done.stdout

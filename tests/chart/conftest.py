@@ -44,22 +44,23 @@ def render(helm: Helm) -> Render:
     """Renders the chart with values and returns its objects, each set of values once."""
     rendered: dict[str, str] = {}
 
-    def run(values: Object | None = None, *, release: str = "agents") -> list[Object]:
-        key = f"{release} {values}"
-        rendered[key] = text = rendered.get(key) or render_text(helm, values, release=release)
+    def run(values: Object | None = None, *, release: str = "agents", tests: bool = False) -> list[Object]:
+        key = f"{release} {tests} {values}"
+        rendered[key] = text = rendered.get(key) or render_text(helm, values, release=release, tests=tests)
         return [item for item in yaml.safe_load_all(text) if item]
 
     return run
 
 
-def render_text(helm: Helm, values: Object | None = None, *, release: str = "agents") -> str:
-    """The chart as rendered for a release in the namespace ``platform``."""
+def render_text(helm: Helm, values: Object | None = None, *, release: str = "agents", tests: bool = False) -> str:
+    """The chart as rendered for a release in the namespace ``platform``, with what ``helm test`` runs if `tests`."""
     done = helm(
         "template",
         release,
         str(CHART),
         "--namespace=platform",
         f"--kube-version={OLDEST_KUBERNETES}",
+        *(() if tests else ("--skip-tests",)),
         values=values or {},
     )
     assert done.returncode == 0, done.stderr

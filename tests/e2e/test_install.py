@@ -1,0 +1,48 @@
+"""The chart tests its own installation, and an upgrade of the operator leaves agents alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from dev.cluster import Cluster
+from dev.kind_session import Session
+from dev.release import NAMESPACE, accept_operator, install_operator
+from tests.controlplane.agent_services import AgentServices, versions
+from tests.e2e.agents import SMALL, wait_ready
+from tests.e2e.traffic import load
+
+
+def test_helm_test_makes_an_agent_and_leaves_nothing_behind(kind: Cluster) -> None:
+    said = accept_operator(kind)
+
+    assert "is Ready" in said
+    left = kind.kubectl("get", "agentservice,pod,role,serviceaccount", f"--namespace={NAMESPACE}", "--output=name")
+    assert [name for name in left.split() if "test" in name] == []
+
+
+@pytest.mark.alone
+def test_an_upgrade_of_the_chart_with_two_operators_alive_rolls_no_agent(
+    session: Session, kind: Cluster, namespace: str
+) -> None:
+    services = AgentServices(kind, namespace)
+    services.apply(runtime=SMALL)
+    wait_ready(kind, namespace, "hello")
+    before = services.get()
+    pods = versions([{**pod, "kind": "Pod"} for pod in services.pods()])
+
+    try:
+        with load(kind, namespace, "hello", image=session.images.runtime) as callers:
+            callers.wait_for_answers(20)
+            install_operator(kind, session.images, "replicas=2", "logLevel=debug")
+            services.apply(
+                "another", runtime=SMALL
+            )  # answered by a new operator, which has then looked at all there is
+            wait_ready(kind, namespace, "another")
+            callers.wait_for_answers(20)
+            outcomes = callers.outcomes()
+    finally:
+        install_operator(kind, session.images)
+
+    assert set(outcomes) == {"200"}, [call for call in callers.calls() if call["outcome"] != "200"]
+    assert services.get() == before
+    assert versions([{**pod, "kind": "Pod"} for pod in services.pods()]) == pods
