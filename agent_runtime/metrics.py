@@ -22,7 +22,7 @@ REQUEST_DURATION = Histogram(
 )
 TIME_TO_FIRST_TOKEN = Histogram(
     "agent_time_to_first_token_seconds",
-    "Time from the start of a model call to its first text",
+    "Time from the start of a model call to the first block of its answer",
     ("agent", "model"),
     buckets=_FIRST_TOKEN_BUCKETS,
 )

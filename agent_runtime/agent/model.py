@@ -5,18 +5,36 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from agent_runtime.agent.health import ModelHealth
 from agent_runtime.api.errors import ProblemKind
 
+Block = dict[str, Any]
+"""One block of content in the form of the Messages API: text, image, document, tool_use, tool_result, ..."""
+Content = str | tuple[Block, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation."""
+    """One message of a conversation; content that is nothing but text is a string."""
 
     role: Literal["user", "assistant"]
-    text: str
+    content: Content
+
+    @property
+    def text(self) -> str:
+        """What it says, without its other blocks."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(block["text"] for block in self.content if block["type"] == "text")
+
+    @property
+    def begins_turn(self) -> bool:
+        """Whether it is a question of the caller, which nothing before it needs; results of tools need their calls."""
+        if self.role != "user":
+            return False
+        return isinstance(self.content, str) or all(block["type"] != "tool_result" for block in self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +65,29 @@ class ModelRequest:
     system: str
     messages: tuple[Message, ...]
     max_tokens: int
+    tools: tuple[Block, ...] = ()
+    """What the model may call, as the Messages API describes tools."""
+    output_schema: dict[str, Any] | None = None
+    """JSON schema that the text of the answer must meet; None: any text."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStarted:
+    """The model has begun a block: it is alive, even where the block shows nothing before its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A further piece of the answer."""
+    """A further piece of the answer's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDone:
+    """A complete block of the answer; those of text have been told piece by piece already."""
+
+    block: Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +100,7 @@ class Completed:
     usage: Usage
 
 
-ModelEvent = TextDelta | Completed
+ModelEvent = BlockStarted | TextDelta | BlockDone | Completed
 
 
 class Provider(Protocol):
@@ -76,7 +110,7 @@ class Provider(Protocol):
     """The day from which the provider no longer serves the model, as far as it has been announced."""
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask once: any number of TextDelta, then one Completed.
+        """Ask once: blocks, each begun, told if it is text, and done; then one Completed.
 
         Closing the generator closes the connection to the provider at once.
 

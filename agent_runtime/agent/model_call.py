@@ -7,9 +7,21 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from agent_runtime import metrics
-from agent_runtime.agent.model import Completed, Model, ModelCallError, ModelEvent, ModelRequest
+from agent_runtime.agent.model import (
+    Block,
+    BlockDone,
+    Completed,
+    Content,
+    Message,
+    Model,
+    ModelCallError,
+    ModelEvent,
+    ModelRequest,
+    TextDelta,
+)
 from agent_runtime.api.errors import UPSTREAM_INTERRUPTED, UPSTREAM_TIMEOUT
 
 FIRST_BACKOFF_SECONDS = 0.25
@@ -17,9 +29,17 @@ MAX_BACKOFF_SECONDS = 4.0
 """A provider that asks for a longer wait is not asked again: the caller is told, who can wait better than we."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered."""
+
+    message: Message
+    completed: Completed
+
+
 async def call_model(
     model: Model, request: ModelRequest, *, agent: str, on_text: Callable[[str], Awaitable[None]]
-) -> Completed:
+) -> Answer:
     """Ask the model, again where a try fails before its first text and may succeed later.
 
     Args:
@@ -60,18 +80,28 @@ async def call_model(
 
 async def _try_once(
     model: Model, request: ModelRequest, *, agent: str, on_text: Callable[[str], Awaitable[None]]
-) -> Completed:
+) -> Answer:
     began = time.monotonic()
+    blocks: list[Block] = []
     async with aclosing(model.provider.stream(request)) as events:
         event = await _first_event(model, events)
         metrics.TIME_TO_FIRST_TOKEN.labels(agent, model.name).observe(time.monotonic() - began)
         while not isinstance(event, Completed):
-            await on_text(event.text)
+            if isinstance(event, TextDelta):
+                await on_text(event.text)
+            elif isinstance(event, BlockDone):
+                blocks.append(event.block)
             try:
                 event = await anext(events)
             except StopAsyncIteration:
                 raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider ended its answer early.") from None
-        return event
+        return Answer(Message("assistant", _content(blocks)), event)
+
+
+def _content(blocks: list[Block]) -> Content:
+    if all(block["type"] == "text" and not block.get("citations") for block in blocks):
+        return "".join(block["text"] for block in blocks)
+    return tuple(blocks)
 
 
 async def _first_event(model: Model, events: AsyncGenerator[ModelEvent, None]) -> ModelEvent:

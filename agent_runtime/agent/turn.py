@@ -27,7 +27,7 @@ def agent_handler(models: Mapping[str, Model], conversations: ConversationStore)
         # Ids are ours, so nobody can take or guess the id of somebody else's conversation.
         conversation_id = turn.conversation_id or (uuid.uuid4().hex if turn.store else None)
         turn.context.conversation_id = conversation_id
-        question = Message("user", turn.message)
+        question = Message("user", turn.content)
         pieces: list[str] = []
 
         async def start() -> None:
@@ -42,20 +42,20 @@ def agent_handler(models: Mapping[str, Model], conversations: ConversationStore)
             pieces.append(text)
             await emit(TextDelta(text))
 
-        request = ModelRequest(turn.agent.system_prompt, (*history, question), model.max_tokens)
+        request = ModelRequest(
+            turn.agent.system_prompt, (*history, question), model.max_tokens, output_schema=turn.output_schema
+        )
         try:
-            completed = await call_model(model, request, agent=turn.agent.name, on_text=on_text)
+            answered = await call_model(model, request, agent=turn.agent.name, on_text=on_text)
         except ModelCallError as error:
             raise _as_problem(error) from None
         if not pieces:
             await start()
+        completed = answered.completed
         turn.context.usage = completed.usage
-        text = "".join(pieces)
-        if conversation_id is not None and text:
-            await conversations.append(
-                turn.principal, turn.agent.name, conversation_id, question, Message("assistant", text)
-            )
-        return TurnResult(conversation_id, text, completed.model, completed.stop_reason, completed.usage)
+        if conversation_id is not None and answered.message.content:
+            await conversations.append(turn.principal, turn.agent.name, conversation_id, question, answered.message)
+        return TurnResult(conversation_id, "".join(pieces), completed.model, completed.stop_reason, completed.usage)
 
     return _telling_of_state(answer)
 

@@ -103,7 +103,7 @@ class _ChatResponse(Response):
             receive=receive,
             principal=self._context.principal or "",
             agent=self._agent,
-            message=self._ask.message,
+            content=self._ask.message,
             conversation_id=self._ask.conversation_id,
             store=self._ask.store,
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-from agent_runtime.agent.model import TextDelta, Usage
+from agent_runtime.agent.model import Content, TextDelta, Usage
 from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline.context import RequestContext
 
@@ -22,11 +22,13 @@ class Turn:
     """Of the request, whose body has been read: it tells when the caller leaves."""
     principal: str
     agent: AgentConfig
-    message: str
+    content: Content
     conversation_id: str | None
     """The conversation to go on with; None: a new one."""
     store: bool
     """Whether the turn is remembered."""
+    output_schema: dict[str, Any] | None = None
+    """JSON schema that the text of the answer must meet; None: any text."""
 
 
 @dataclass(frozen=True, slots=True)

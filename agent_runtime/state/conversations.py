@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import orjson
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from agent_runtime.agent.model import Message
@@ -46,7 +47,7 @@ class SqlConversations:
     Args:
         database: where they are kept.
         max_bytes: most bytes of the database; beyond, the least recently used conversations go. None: no limit.
-        max_conversation_bytes: most bytes of text in one; its oldest turns go first, a question always with its answer.
+        max_conversation_bytes: most bytes of messages in one; its oldest turns go first, a question with its answer.
         clock: seconds since 1970.
     """
 
@@ -70,12 +71,13 @@ class SqlConversations:
         rows = await self._database.run(lambda connection: connection.execute(_LOAD, key).all())
         if not rows:
             return None
-        return tuple(Message(role, text) for role, text in rows if role is not None)
+        return tuple(_message(*row) for row in rows if row.role is not None)
 
     async def append(self, principal: str, agent: str, conversation_id: str, *messages: Message) -> None:
         """See ConversationStore.append."""
         key = _key(principal, agent, conversation_id)
-        added = sum(len(message.text.encode()) for message in messages)
+        rows = [_row(key, message) for message in messages]
+        added = sum(len(row["content"].encode()) for row in rows)
         change = {"now": round(self._clock() * 1000), "added": added, "count": len(messages)}
 
         def work(connection: Connection) -> None:
@@ -83,9 +85,9 @@ class SqlConversations:
             if row is None:
                 connection.execute(_BEGIN, key | change)
             size, end = row or (added, len(messages))
-            if messages:
-                start = end - len(messages)
-                connection.execute(_ADD, [_row(key, start + i, message) for i, message in enumerate(messages)])
+            if rows:
+                start = end - len(rows)
+                connection.execute(_ADD, [row | {"position": start + i} for i, row in enumerate(rows)])
             if size > self._max_conversation_bytes:
                 _trim(connection, key, size, self._max_conversation_bytes)
 
@@ -129,7 +131,7 @@ _OF = (
     & (conversations.c.agent == bindparam("of_agent"))
 )
 _LOAD = (
-    select(messages.c.role, messages.c.text)
+    select(messages.c.role, messages.c.content, messages.c.is_blocks)
     .select_from(conversations.outerjoin(messages))
     .where(_OF)
     .order_by(messages.c.position)
@@ -159,8 +161,15 @@ def _key(principal: str, agent: str, conversation_id: str) -> dict[str, Any]:
     return {"of_id": conversation_id, "of_principal": principal, "of_agent": agent}
 
 
-def _row(key: dict[str, Any], position: int, message: Message) -> dict[str, Any]:
-    return {"conversation_id": key["of_id"], "position": position, "role": message.role, "text": message.text}
+def _row(key: dict[str, Any], message: Message) -> dict[str, Any]:
+    content = message.content
+    is_blocks = not isinstance(content, str)
+    stored = orjson.dumps(content).decode() if is_blocks else content
+    return {"conversation_id": key["of_id"], "role": message.role, "content": stored, "is_blocks": is_blocks}
+
+
+def _message(role: Literal["user", "assistant"], content: str, is_blocks: bool) -> Message:  # noqa: FBT001 - a row
+    return Message(role, tuple(orjson.loads(content)) if is_blocks else content)
 
 
 def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) -> None:
@@ -169,9 +178,9 @@ def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) ->
     rows = connection.execute(select(messages).where(of_conversation).order_by(messages.c.position)).all()
     kept_from = rows[0].position
     for row in rows:
-        if row.role == "user" and size <= limit:
+        if size <= limit and _message(row.role, row.content, row.is_blocks).begins_turn:
             break
-        size -= len(row.text.encode())
+        size -= len(row.content.encode())
         kept_from = row.position + 1
     connection.execute(delete(messages).where(of_conversation, messages.c.position < kept_from))
     connection.execute(update(conversations).where(conversations.c.id == key["of_id"]).values(bytes=size))
@@ -184,7 +193,7 @@ def _forget(connection: Connection, chosen: Select[tuple[str]]) -> int:
 
 
 def _forget_oldest(connection: Connection, size: int) -> int:
-    """Delete the least recently used conversations, of so many bytes of text together; returns how many."""
+    """Delete the least recently used conversations, of so many bytes of messages together; returns how many."""
     rows = select(conversations.c.id, conversations.c.bytes).order_by(conversations.c.updated_at).limit(DELETED_AT_ONCE)
     chosen: list[str] = []
     for of_id, of_bytes in connection.execute(rows):

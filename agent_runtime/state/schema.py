@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -13,7 +13,7 @@ conversations = Table(
     Column("principal", String(253), nullable=False),
     Column("agent", String(63), nullable=False),
     Column("updated_at", BigInteger, nullable=False, comment="milliseconds since 1970"),
-    Column("bytes", BigInteger, nullable=False, comment="of text in its messages"),
+    Column("bytes", BigInteger, nullable=False, comment="of the content of its messages"),
     Column("next_position", Integer, nullable=False, comment="of the next message; positions are never used again"),
     Index("conversations_updated_at", "updated_at"),
 )
@@ -24,5 +24,6 @@ messages = Table(
     Column("conversation_id", String(32), ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("role", String(16), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("is_blocks", Boolean, nullable=False, comment="content is a JSON array of content blocks, not plain text"),
 )

@@ -53,6 +53,15 @@ async def test_a_conversation_is_found_by_its_principal_and_agent_alone(database
     assert await store.load("demo", "other", "a") is None
 
 
+async def test_blocks_of_content_come_back_as_they_were(database: Database) -> None:
+    store = SqlConversations(database)
+    shown = Message("user", ({"type": "text", "text": "What is it?"}, {"type": "image", "source": {"data": "aGk="}}))
+
+    await store.append("demo", "main", "a", shown, Message("assistant", "[]"))
+
+    assert await store.load("demo", "main", "a") == (shown, Message("assistant", "[]"))
+
+
 async def test_a_conversation_without_messages_is_there(database: Database) -> None:
     store = SqlConversations(database)
 
@@ -71,6 +80,18 @@ async def test_a_long_conversation_loses_its_oldest_turns_whole(database: Databa
     messages = await store.load("demo", "main", "id")
     assert messages is not None
     assert [message.text[:2] for message in messages] == ["3?", "3!", "4?", "4!"]
+
+
+async def test_a_conversation_keeps_no_result_without_its_call(database: Database) -> None:
+    store = SqlConversations(database, max_conversation_bytes=600)
+    call = Message("assistant", ({"type": "tool_use", "id": "a", "name": "b", "input": {"x": "x" * 100}},))
+    result = Message("user", ({"type": "tool_result", "tool_use_id": "a", "content": "x" * 100},))
+    turn = (HI, call, result, Message("assistant", "Hello"))
+
+    await store.append("demo", "main", "id", *turn)
+    await store.append("demo", "main", "id", *turn)
+
+    assert await store.load("demo", "main", "id") == turn
 
 
 async def test_a_database_with_a_limit_drops_the_least_recently_used_conversations(database: Database) -> None:
@@ -188,6 +209,32 @@ async def test_the_migrations_lead_to_the_schema(database: Database) -> None:
     )
 
     assert differences == []
+
+
+async def test_conversations_of_the_schema_before_blocks_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
+            INSERT INTO alembic_version VALUES ('0001');
+            CREATE TABLE conversations (id VARCHAR(32) PRIMARY KEY, principal VARCHAR(253) NOT NULL,
+                agent VARCHAR(63) NOT NULL, updated_at BIGINT NOT NULL, bytes BIGINT NOT NULL,
+                next_position INTEGER NOT NULL);
+            CREATE INDEX conversations_updated_at ON conversations (updated_at);
+            CREATE TABLE messages (conversation_id VARCHAR(32) NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+                position INTEGER NOT NULL, role VARCHAR(16) NOT NULL, text TEXT NOT NULL,
+                PRIMARY KEY (conversation_id, position));
+            INSERT INTO conversations VALUES ('a', 'demo', 'main', 0, 2, 1);
+            INSERT INTO messages VALUES ('a', 0, 'user', 'Hi');
+            """
+        )
+    connection.close()
+
+    database = await open_database(path)
+
+    assert await SqlConversations(database).load("demo", "main", "a") == (HI,)
+    await database.aclose()
 
 
 async def test_a_database_of_a_newer_runtime_is_left_alone(tmp_path: Path) -> None:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import cast
 
 import anthropic
 import httpx2
-import orjson
 import structlog
 from anthropic.resources.messages.messages import DEPRECATED_MODELS
-from anthropic.types import AssistantMessageParam, UserMessageParam
+from anthropic.types import MessageParam, OutputConfigParam, ToolUnionParam
 
-from agent_runtime.agent.model import Completed, Message, ModelCallError, ModelEvent, ModelRequest, TextDelta, Usage
+from agent_runtime.agent.model import Completed, Message, ModelCallError, ModelEvent, ModelRequest
+from agent_runtime.agent.providers.messages_stream import MessagesStream, failure_name
 from agent_runtime.api.errors import (
     UPSTREAM_INTERRUPTED,
     UPSTREAM_MODEL_NOT_FOUND,
@@ -32,20 +32,10 @@ from agent_runtime.credentials import CredentialsFile
 
 _log = structlog.get_logger()
 
-T = TypeVar("T")
-
 CONNECT_SECONDS = 5.0
 _OVERLOADED = 529
-_OVERLOADED_TYPES = frozenset({"overloaded_error", "rate_limit_error"})
-LINE_LIMIT_BYTES = 1024 * 1024
-"""An event has one piece of text; the whole line of it is held."""
-ANSWER_LIMIT_CHARACTERS = 4 * 1024 * 1024
-"""Four times what the most tokens that a model may be asked for, 200,000, make."""
 FAILURE_LIMIT_BYTES = 64 * 1024
 """Of the body of a refusal, which the SDK reads to its end, whenever that comes."""
-_NAME = re.compile(r"[!-~]{1,128}")
-_KIND = re.compile(r"[a-z_]{1,64}")
-_REPEATABLE_TYPES = frozenset({"api_error", "timeout_error"})
 
 
 class AnthropicProvider:
@@ -101,12 +91,14 @@ class AnthropicProvider:
                 max_tokens=request.max_tokens,
                 system=request.system or anthropic.omit,
                 messages=[_param(message) for message in request.messages],
+                tools=cast("tuple[ToolUnionParam, ...]", request.tools) or anthropic.omit,
+                output_config=_output_config(request),
                 cache_control={"type": "ephemeral"},
                 stream=True,
                 # The SDK itself sends the key that it began with, as the bearer.
                 extra_headers={"Authorization": f"Bearer {key}", "X-Api-Key": key},
             ) as response:
-                answer = _Answer()
+                answer = MessagesStream()
                 async for chunk in response.iter_bytes():
                     for event in answer.read(chunk):
                         yield event
@@ -139,96 +131,15 @@ def retirement(model: str) -> date | None:
         return None
 
 
-def _param(message: Message) -> UserMessageParam | AssistantMessageParam:
-    if message.role == "user":
-        return {"role": "user", "content": message.text}
-    return {"role": "assistant", "content": message.text}
+def _output_config(request: ModelRequest) -> OutputConfigParam | anthropic.Omit:
+    if request.output_schema is None:
+        return anthropic.omit
+    return {"format": {"type": "json_schema", "schema": request.output_schema}}
 
 
-class _Answer:
-    """One answer, read from the bytes of its server-sent events."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._model = ""
-        self._stop_reason = ""
-        self._usage: dict[str, Any] = {}
-        self._characters = 0
-
-    def read(self, chunk: bytes) -> Iterator[ModelEvent]:
-        """What `chunk` completes.
-
-        Lines end with a line feed only: text libraries also split at U+2028 and its like, which JSON strings may hold.
-        Each event of the Messages API has its data in one line.
-
-        Raises:
-            ModelCallError: the provider says that it failed, or nothing that can be understood.
-        """
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                try:
-                    event = self._understand(orjson.loads(line[len(b"data:") :]))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    _log.warning("provider sent what is not an answer", reason=type(error).__name__)
-                    raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider sent what is not an answer.") from None
-                if event is not None:
-                    yield event
-        if len(self._rest) > LINE_LIMIT_BYTES or self._characters > ANSWER_LIMIT_CHARACTERS:
-            raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider sent more than an answer can have.")
-
-    def _understand(self, event: dict[str, Any]) -> ModelEvent | None:
-        match event["type"]:
-            case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                text = _checked(event["delta"]["text"], str)
-                self._characters += len(text)
-                return TextDelta(text)
-            case "message_start":
-                self._model = _name(event["message"]["model"])
-                self._usage |= event["message"]["usage"]
-            case "message_delta":
-                if reason := event["delta"].get("stop_reason"):
-                    self._stop_reason = _name(reason)
-                # Its counts are cumulative; those it leaves out stay as they were.
-                self._usage |= {kind: count for kind, count in event["usage"].items() if count is not None}
-            case "message_stop":
-                return Completed(model=self._model, stop_reason=self._stop_reason, usage=_usage(self._usage))
-            case "error":
-                raise _from_event(event["error"])
-        return None
-
-
-def _usage(raw: dict[str, Any]) -> Usage:
-    return Usage(
-        input=_count(raw.get("input_tokens")),
-        output=_count(raw.get("output_tokens")),
-        cache_read=_count(raw.get("cache_read_input_tokens")),
-        cache_write=_count(raw.get("cache_creation_input_tokens")),
-    )
-
-
-def _count(value: object) -> int:
-    count = _checked(value or 0, int)
-    if count < 0:
-        raise ValueError("less than nothing")
-    return count
-
-
-def _name(value: object) -> str:
-    if not _NAME.fullmatch(name := _checked(value, str)):
-        raise ValueError("no name")
-    return name
-
-
-def _checked(value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind):
-        raise TypeError(f"a {kind.__name__} was expected")
-    return value
-
-
-def _kind(value: object) -> str:
-    """The provider's name for a failure as callers and logs may see it: it could write anything there."""
-    return value if isinstance(value, str) and _KIND.fullmatch(value) else "no known reason"
+def _param(message: Message) -> MessageParam:
+    # The form inside is the form of the API.
+    return cast("MessageParam", {"role": message.role, "content": message.content})
 
 
 class _Beginning(httpx2.AsyncByteStream):
@@ -255,7 +166,7 @@ async def _bound_failure(response: httpx2.Response) -> None:
 
 
 def _from_status(error: anthropic.APIStatusError) -> ModelCallError:
-    status, kind = error.status_code, _kind(error.type)
+    status, kind = error.status_code, failure_name(error.type)
     _log.warning("provider refused", status=status, type=kind, upstream_request_id=error.request_id)
     if status in {httpx2.codes.TOO_MANY_REQUESTS, _OVERLOADED}:
         return ModelCallError(
@@ -271,16 +182,6 @@ def _from_status(error: anthropic.APIStatusError) -> ModelCallError:
     if status == httpx2.codes.FORBIDDEN:
         return ModelCallError(UPSTREAM_UNAUTHORIZED, "The key of this model may not do this at the provider.")
     return ModelCallError(UPSTREAM_REJECTED, f"The provider answered {status} ({kind}).")
-
-
-def _from_event(error: dict[str, Any]) -> ModelCallError:
-    kind = _kind(error.get("type"))
-    _log.warning("provider failed within its answer", type=kind)
-    if kind in _OVERLOADED_TYPES:
-        return ModelCallError(UPSTREAM_OVERLOADED, f"The provider says {kind}.", retryable=True)
-    if kind in _REPEATABLE_TYPES:
-        return ModelCallError(UPSTREAM_UNAVAILABLE, f"The provider says {kind}.", retryable=True)
-    return ModelCallError(UPSTREAM_REJECTED, f"The provider says {kind}.")
 
 
 def _seconds(header: str | None) -> float | None:

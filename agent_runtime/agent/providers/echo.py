@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from datetime import date
 
-from agent_runtime.agent.model import Completed, ModelEvent, ModelRequest, TextDelta, Usage
+from agent_runtime.agent.model import BlockDone, BlockStarted, Completed, ModelEvent, ModelRequest, TextDelta, Usage
 
 MODEL = "echo"
 
@@ -21,8 +21,10 @@ class EchoProvider:
         answer = f"Echo (no model is configured): {request.messages[-1].text}"
         words = re.findall(r"\S+\s*|\s+", answer)
         shown = words[: request.max_tokens]
+        yield BlockStarted()
         for word in shown:
             yield TextDelta(word)
+        yield BlockDone({"type": "text", "text": "".join(shown)})
         asked = sum(len(message.text.split()) for message in request.messages) + len(request.system.split())
         yield Completed(
             model=MODEL,
