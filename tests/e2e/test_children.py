@@ -103,4 +103,6 @@ def foreign_object(services: AgentServices, kind: str) -> Object:
         body["spec"]["replicas"] = 0  # so that its controller has nothing more to report
     if kind == "HorizontalPodAutoscaler":
         body["spec"]["scaleTargetRef"]["name"] = "nothing"
+    if kind == "PodDisruptionBudget":
+        body["spec"]["selector"] = {"matchLabels": {"nothing": "has-it"}}  # its status counts pods
     return body

@@ -38,6 +38,10 @@ class Load:
         """How many calls have ended how; "200" is an answer."""
         return Counter(call["outcome"] for call in self.calls())
 
+    def lost(self) -> list[dict[str, Any]]:
+        """The calls so far that were not answered; only as long as they go on can they be asked for."""
+        return [call for call in self.calls() if call["outcome"] != "200"]
+
     def calls(self) -> list[dict[str, Any]]:
         """Every call so far."""
         log = self.cluster.kubectl("logs", self.pod, f"--namespace={self.namespace}")

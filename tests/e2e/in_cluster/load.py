@@ -16,6 +16,8 @@ import time
 
 import httpx2
 
+TAKEN_IN_A_ROW = 40
+
 
 async def main() -> None:
     """Call until killed."""
@@ -24,6 +26,7 @@ async def main() -> None:
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--pace", type=float, required=True, help="requests per second of each caller")
     arguments = parser.parse_args()
+    await let_in(arguments.url)
     headers = {"X-API-Key": os.environ["API_KEY"]}
     async with asyncio.TaskGroup() as group:
         for number in range(arguments.callers):
@@ -31,6 +34,21 @@ async def main() -> None:
             if number % 2:
                 client.headers["Connection"] = "close"
             group.create_task(call(client, arguments.url, arguments.pace))
+
+
+async def let_in(url: str) -> None:
+    """Wait until connections are taken: a NetworkPolicy knows a new pod a moment after it began, on every node."""
+    target = httpx2.URL(url)
+    in_a_row = 0
+    while in_a_row < TAKEN_IN_A_ROW:
+        try:
+            async with asyncio.timeout(1):
+                _, writer = await asyncio.open_connection(target.host, target.port or 80)
+            writer.close()
+            in_a_row += 1
+        except (TimeoutError, OSError):
+            in_a_row = 0
+        await asyncio.sleep(0.05)
 
 
 async def call(client: httpx2.AsyncClient, url: str, pace: float) -> None:
