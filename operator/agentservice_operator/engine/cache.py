@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
+from agentservice_operator.api.v1alpha1.well_known import PAUSED_ANNOTATION, SERVICE_LABEL
 from agentservice_operator.engine.kinds import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
@@ -111,7 +111,8 @@ class Service:
     generation: int
     deleting: bool
     raw: Object = field(compare=False)
-    annotations: dict[str, str]
+    paused: bool
+    """By its annotation. No other one means anything, so that an edit of them wakes nobody."""
     status: Object
     resource_version: str = field(compare=False)
 
@@ -173,7 +174,7 @@ def service_projection(item: Object) -> Service:
         generation=meta.get("generation", 1),
         deleting="deletionTimestamp" in meta,
         raw=item,
-        annotations=dict(meta.get("annotations") or {}),
+        paused=(meta.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true",
         status=item.get("status") or {},
         resource_version=meta["resourceVersion"],
     )

@@ -16,7 +16,6 @@ import structlog
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import AgentService
-from agentservice_operator.api.v1alpha1.well_known import PAUSED_ANNOTATION
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision as revision_of
@@ -381,7 +380,7 @@ def _paused(service: Service, spec: AgentService) -> Paused | None:
     applied = service.status.get("observedGeneration", -1)
     if spec.spec.paused:
         return Paused(Reason.PAUSED_BY_SPEC, applied)
-    if service.annotations.get(PAUSED_ANNOTATION) == "true":
+    if service.paused:
         return Paused(Reason.PAUSED_BY_ANNOTATION, applied)
     return None
 

@@ -102,15 +102,22 @@ def test_what_matters_of_an_agent_service_wakes(services: Cache[Service], woken:
     assert woken.keys() == [HELLO]
 
 
-def test_a_label_on_an_agent_service_wakes_nobody_and_is_remembered(services: Cache[Service], woken: Woken) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [{"labels": {"team": "a"}}, {"annotations": {"example.com/looked-at": "yes"}}],
+    ids=["label", "annotation"],
+)
+def test_what_means_nothing_on_an_agent_service_wakes_nobody_and_is_remembered(
+    services: Cache[Service], woken: Woken, changed: Object
+) -> None:
     services.put(agent_service(version=10))
     woken.clear()
 
-    services.put(agent_service(version=11, labels={"team": "a"}))
+    services.put(agent_service(version=11, **changed))
 
     known = services.get(*HELLO)
     assert known is not None
-    assert known.raw["metadata"]["labels"] == {"team": "a"}
+    assert changed.items() <= known.raw["metadata"].items()
     assert woken == []
 
 
