@@ -173,7 +173,8 @@ def service_projection(item: Object) -> Service:
         uid=meta["uid"],
         generation=meta.get("generation", 1),
         deleting="deletionTimestamp" in meta,
-        raw=item,
+        # Who owns which field is as much again as all the rest.
+        raw={**item, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}},
         paused=(meta.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true",
         status=item.get("status") or {},
         resource_version=meta["resourceVersion"],
