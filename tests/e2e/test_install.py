@@ -6,6 +6,7 @@ import pytest
 
 from dev.cluster import Cluster
 from dev.kind_session import Session
+from dev.process import wait_until
 from dev.release import NAMESPACE, accept_operator, install_operator
 from tests.controlplane.agent_services import AgentServices, versions
 from tests.e2e.agents import SMALL, wait_ready
@@ -16,8 +17,14 @@ def test_helm_test_makes_an_agent_and_leaves_nothing_behind(kind: Cluster) -> No
     said = accept_operator(kind)
 
     assert "is Ready" in said
-    left = kind.kubectl("get", "agentservice,pod,role,serviceaccount", f"--namespace={NAMESPACE}", "--output=name")
-    assert [name for name in left.split() if "test" in name] == []
+    wait_until(lambda: not left_of_the_test(kind), deadline=90, describe=lambda: left_of_the_test(kind), interval=0.5)
+
+
+def left_of_the_test(kind: Cluster) -> list[str]:
+    """What it made: pods may take a while to end."""
+    kinds = "agentservice,pod,role,rolebinding,serviceaccount"
+    names = kind.kubectl("get", kinds, f"--namespace={NAMESPACE}", "--output=name").split()
+    return [name for name in names if "test" in name]
 
 
 @pytest.mark.alone
