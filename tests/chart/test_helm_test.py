@@ -55,6 +55,16 @@ def test_its_pod_meets_the_restricted_pod_security_standard(render: Render) -> N
     }
 
 
+def test_nothing_of_the_operator_selects_its_pod(render: Render) -> None:
+    everything = render({"podMonitor": {"enabled": True}}, tests=True)
+    labels = of_the_test(everything)["Pod"]["metadata"]["labels"]
+
+    selected = {item["kind"]: selector(item) for item in everything if selector(item)}
+
+    assert set(selected) == {"Deployment", "PodDisruptionBudget", "NetworkPolicy", "PodMonitor"}
+    assert [kind for kind, wanted in selected.items() if wanted.items() <= labels.items()] == []
+
+
 def test_its_name_stays_within_63_characters_and_is_not_the_operators(render: Render) -> None:
     longest = "x" * 63
 
@@ -70,3 +80,10 @@ def target(parts: dict[str, Object]) -> set[str]:
     """Where the agent is made, as its rights and its command say."""
     rights = {parts[kind]["metadata"]["namespace"] for kind in ("Role", "RoleBinding")}
     return rights | {parts["Pod"]["spec"]["containers"][0]["command"][-1]}
+
+
+def selector(item: Object) -> dict[str, str]:
+    """The labels of the pods that an object selects; empty where it selects none."""
+    spec = item.get("spec") or {}
+    found: dict[str, str] = (spec.get("selector") or spec.get("podSelector") or {}).get("matchLabels") or {}
+    return found
