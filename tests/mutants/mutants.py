@@ -261,6 +261,15 @@ MUTANTS = (
         f"{TESTS}/test_operator_scale.py::test_prf_11_an_agent_service_is_remembered_by_what_matters_of_it",
     ),
     Mutant(
+        _MEMORY,
+        "a page of a list is held until the next one is there",
+        f"{OPERATOR}/kube/reflector.py",
+        'page.pop("items")',
+        'page["items"]',
+        "tests/unit/kube/test_reflector.py::"
+        "test_a_page_of_a_list_is_no_longer_held_as_objects_when_the_next_one_is_asked_for",
+    ),
+    Mutant(
         _FAIR,
         "what fails is tried again at once, before what has not been looked at",
         f"{OPERATOR}/engine/queue.py",

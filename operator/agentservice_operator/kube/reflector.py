@@ -130,28 +130,21 @@ class Reflector:
         await asyncio.sleep(_backoff(scope.failures))
 
     async def _list(self, scope: _Scope) -> None:
-        packed: list[bytes | list[Object]] = []
-        page: Object | None = None
+        version, packed = "", list[bytes | list[Object]]()
         pages = self._client.pages(
             self.kind, scope.namespace, label_selector=self._label_selector, metadata_only=self._metadata_only
         )
-        async for next_page in pages:
-            if page is not None:
-                packed.append(_packed(page["items"]))
-            page = next_page
-        if page is None:
-            raise AssertionError("a list has at least one page")
-        version = page["metadata"]["resourceVersion"]
-        self._sink.replace(self._unpacked(packed, page["items"] or []), version, scope.namespace)
+        async for page in pages:
+            packed.append(_packed(page.pop("items") or []))  # at once: the page itself lives until the next one is here
+            version = page["metadata"]["resourceVersion"]
+        self._sink.replace(self._unpacked(packed), version, scope.namespace)
         scope.version = version
         self._answered(scope, served=True)
 
-    def _unpacked(self, packed: list[bytes | list[Object]], last: list[Object]) -> Iterator[Object]:
+    def _unpacked(self, packed: list[bytes | list[Object]]) -> Iterator[Object]:
         for page in packed:
             for item in orjson.loads(page) if isinstance(page, bytes) else page:
                 yield typed(item, self.kind)
-        for item in last:
-            yield typed(item, self.kind)
 
     async def _watch_until(self, scope: _Scope, relist_at: float) -> None:
         """Watch until it is time for the next list, resuming where a watch ended, stalled or broke."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -168,6 +169,30 @@ async def test_objects_name_their_kind_though_lists_leave_it_out(client: KubeCli
         await eventually(lambda: sink.names == ["x", "y", "z"], lambda: sink.calls)
 
     assert {(each["apiVersion"], each["kind"]) for each in sink.state.values()} == {("apps/v1", "Deployment")}
+
+
+async def test_a_page_of_a_list_is_no_longer_held_as_objects_when_the_next_one_is_asked_for(
+    client: KubeClient, server: ScriptedServer
+) -> None:
+    spec, held = {"made": "for this test"}, list[int]()
+
+    def page(number: int, **metadata: str) -> Any:
+        answer = listed(5, *({**item(f"x{number}{each}", 3), "spec": spec} for each in range(3)), **metadata)
+
+        async def counting(request: Any) -> Any:
+            alive = [each for each in gc.get_objects() if type(each) is dict and each.get("spec") == spec]
+            held.append(sum(each["spec"] is not spec for each in alive))
+            return await answer(request)
+
+        return counting
+
+    server.script = [page(1, **{"continue": "2"}), page(2, **{"continue": "3"}), page(3)]
+    server.watches = [streams(then="hang")]
+
+    async with following(client) as (_, sink):
+        await eventually(lambda: len(sink.names) == 9, lambda: sink.calls)
+
+    assert held == [0, 0, 0]
 
 
 async def test_kind_that_is_lacking_counts_as_empty_until_it_appears(
