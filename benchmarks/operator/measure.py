@@ -43,15 +43,19 @@ from tests.controlplane.operator_process import ROOT, RUNTIME_IMAGE, OperatorPro
 
 Figures = dict[str, Any]
 
+CONTEXT = BuildContext(RUNTIME_IMAGE, served_kinds=frozenset())
+"""What the operator builds with: these API servers have no definitions but ours."""
 REPAIRS = 100
 EDITS = 100
 NEIGHBOURS = 200
 """AgentServices beside one that fails."""
 FOREIGN = 2_000
 """ConfigMaps, and as many Deployments, of somebody else."""
-SETTLE_SECONDS = 20.0
-"""After the last write, before memory is read: what a garbage collector would free is free by then."""
-_QUIET_SECONDS = 6.0
+SETTLE_SECONDS = 10.0
+"""After a start, until caches are filled and the lists of the first moment are let go."""
+IDLE_SECONDS = 120.0
+"""In which everything is listed, looked at and asked for again."""
+RECONCILES = "controller_runtime_reconcile_total"
 _PROBE_EVERY = 0.05
 
 
@@ -65,11 +69,6 @@ class Bench:
     folder: Path
     kinds: tuple[Kind, ...]
     """Of the children of the smallest AgentService."""
-
-    @property
-    def context(self) -> BuildContext:
-        """What the operator builds with."""
-        return BuildContext(RUNTIME_IMAGE)
 
     @contextmanager
     def operator(self) -> Iterator[OperatorProcess]:
@@ -117,14 +116,14 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
         async with Client(cluster) as client:
             probe = {**agent_service(namespace, "probe")}
             probe["metadata"]["uid"] = "probe"
-            kinds = tuple(kind for kind, _ in children_of(probe, BuildContext(RUNTIME_IMAGE)))
+            kinds = tuple(kind for kind, _ in children_of(probe, CONTEXT))
             yield Bench(cluster, client, namespace, folder, kinds)
 
 
 async def floor_round(folder: Path, count: int) -> Figures:
     """The same objects written by a bare client."""
     async with bench(folder) as on:
-        seconds = await on.applied(count, lambda live: write_children(on.client, live, on.context))
+        seconds = await on.applied(count, lambda live: write_children(on.client, live, CONTEXT))
         return {"seconds": seconds}
 
 
@@ -184,11 +183,11 @@ async def life_of_many(folder: Path, few: int, many: int) -> Figures:
             await on.ready(few)
             found["few_figures"] = await _reaction(on, names(few))
             found["applied"] = await _apply_more(on, operator, few, many)
-            await asyncio.sleep(SETTLE_SECONDS)
+            found["idle"] = await _idle(on, operator)
             found["memory_many_kib"] = resident_kib(operator.child.pid)
             found["many_figures"] = await _reaction(on, names(many))
-            found["no_op"] = await _no_op(on, operator, names(many))
-            found["restart"] = await _restart(operator)
+            found["no_op"] = await _no_op(on, operator, names(many), found["idle"]["cpu_share"])
+            found["restart"] = await _restart(on, operator)
         return found
 
 
@@ -234,37 +233,52 @@ async def _edit(on: Bench, seen: Seen, name: str, number: int) -> float:
     return events[before] - began
 
 
-async def _no_op(on: Bench, operator: OperatorProcess, among: Sequence[str]) -> Figures:
-    """An edit of every AgentService that changes nothing: what the operator writes, and what it costs beside kopf."""
+async def _idle(on: Bench, operator: OperatorProcess) -> Figures:
+    """An operator that has nothing to do: what it takes of a CPU, and what it does meanwhile."""
+    operator.seen_from(on.namespace).settle()
+    since, reconciles = operator.audit.mark(), operator.metric(RECONCILES)
+    began, used = time.monotonic(), cpu_seconds(operator.child.pid)
+    await asyncio.sleep(IDLE_SECONDS)
+    return {
+        "cpu_share": (cpu_seconds(operator.child.pid) - used) / (time.monotonic() - began),
+        "reconciles": operator.metric(RECONCILES) - reconciles,
+        "writes": len(operator.writes(since=since)),
+    }
+
+
+async def _no_op(on: Bench, operator: OperatorProcess, among: Sequence[str], idle_share: float) -> Figures:
+    """An edit of every AgentService that changes nothing: what the operator writes, and what it costs beside kopf.
+
+    What an idle operator takes in the same time, ``idle_share`` of a CPU, is not of the edits.
+    """
     command = [sys.executable, "-m", "benchmarks.operator.bare_kopf", on.namespace]
     paths = os.pathsep.join((str(ROOT), str(ROOT / "operator")))
     environment = os.environ | {"PYTHONPATH": paths, "KUBECONFIG": str(on.cluster.kubeconfig)}
     with running(command, name="bare-kopf", log=on.folder / "bare-kopf.log", env=environment) as bare:
         await asyncio.sleep(SETTLE_SECONDS)
-        operator.settle()
-        since, reconciles = operator.audit.mark(), operator.metric("controller_runtime_reconcile_total")
+        operator.seen_from(on.namespace).settle()
+        since, began = operator.audit.mark(), time.monotonic()
         ours, theirs = cpu_seconds(operator.child.pid), cpu_seconds(bare.pid)
         async with asyncio.TaskGroup() as editing:
             for name in among:
                 patch = {"metadata": {"annotations": {"example.com/looked-at": "yes"}}}
                 editing.create_task(on.client.patch(AGENT_SERVICE, on.namespace, name, patch))
-        operator.settle()
-        done = operator.metric("controller_runtime_reconcile_total") - reconciles
+        operator.seen_from(on.namespace).settle()
         ours, theirs = cpu_seconds(operator.child.pid) - ours, cpu_seconds(bare.pid) - theirs
+        ours -= idle_share * (time.monotonic() - began)
         return {
             "edits": len(among),
-            "reconciles": done,
             "writes": len(operator.writes(since=since)),
             "cpu_ms_per_edit": ours / len(among) * 1000,
             "kopf_cpu_ms_per_edit": theirs / len(among) * 1000,
         }
 
 
-async def _restart(operator: OperatorProcess) -> Figures:
+async def _restart(on: Bench, operator: OperatorProcess) -> Figures:
     since, began = operator.audit.mark(), time.monotonic()
     operator.restart()
     seconds = time.monotonic() - began
-    operator.settle()
+    operator.seen_from(on.namespace).settle()
     asked = operator.audit.requests(user=operator.user, since=since)
     return {
         "seconds_to_lead": seconds,
