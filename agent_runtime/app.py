@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.turn import agent_handler
+from agent_runtime.api.ask import Agents
+from agent_runtime.api.batch import batch_routes
 from agent_runtime.api.chat import chat_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.service import service_routes
@@ -48,7 +50,9 @@ def build_app(
     stages = Middleware(wrap_routes, keys=keys, lifecycle=lifecycle, prefix=config.path_prefix)
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
-    app.include_router(chat_routes(config, handler))
+    agents = Agents.of(config)
+    app.include_router(chat_routes(agents, handler))
+    app.include_router(batch_routes(agents, handler))
     app.include_router(service_routes(config, lifecycle))
     return app
 

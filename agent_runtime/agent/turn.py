@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import uuid
 from collections.abc import Mapping
 
+from agent_runtime.agent.answer_schema import check_answer
 from agent_runtime.agent.model import Message, Model, ModelCallError, ModelRequest, TextDelta
 from agent_runtime.agent.model_call import call_model
 from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE, UPSTREAM_OVERLOADED, ProblemError
@@ -53,9 +55,12 @@ def agent_handler(models: Mapping[str, Model], conversations: ConversationStore)
             await start()
         completed = answered.completed
         turn.context.usage = completed.usage
+        text = "".join(pieces)
+        if turn.output_schema is not None:
+            await asyncio.to_thread(check_answer, text, turn.output_schema)
         if conversation_id is not None and answered.message.content:
             await conversations.append(turn.principal, turn.agent.name, conversation_id, question, answered.message)
-        return TurnResult(conversation_id, "".join(pieces), completed.model, completed.stop_reason, completed.usage)
+        return TurnResult(conversation_id, text, completed.model, completed.stop_reason, completed.usage)
 
     return _telling_of_state(answer)
 

@@ -44,6 +44,9 @@ BODY_TOO_LARGE = ProblemKind("body_too_large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemKind("unsupported_media_type", 415, "The body must be application/json")
 INVALID_INPUT = ProblemKind("invalid_input", 422, "The body does not have the expected form")
 INTERNAL_ERROR = ProblemKind("internal_error", 500, "The runtime failed")
+ANSWER_INVALID = ProblemKind(
+    "answer_invalid", 502, "The model's answer is not of the form that was asked for", repeatable=False
+)
 UPSTREAM_UNAUTHORIZED = ProblemKind("upstream_unauthorized", 502, "The provider refused our key", repeatable=False)
 UPSTREAM_REJECTED = ProblemKind("upstream_rejected", 502, "The provider refused the request", repeatable=False)
 UPSTREAM_MODEL_NOT_FOUND = ProblemKind(

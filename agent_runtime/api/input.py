@@ -35,16 +35,33 @@ async def read_json(request: Request, model: type[Body]) -> Body:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        if error.error_count() > FAULTS_LISTED:
-            raise ProblemError(INVALID_INPUT, f"The body has {error.error_count()} faults.") from None
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise refusal(error) from None
+
+
+def refusal(error: ValidationError, *, within: str = "") -> ProblemError:
+    """What a caller is told of an input that is refused.
+
+    Args:
+        error: the faults.
+        within: JSON pointer to the part of the body that was checked.
+    """
+    if error.error_count() > FAULTS_LISTED:
+        return ProblemError(INVALID_INPUT, f"{within or 'The body'} has {error.error_count()} faults.")
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
-        raise ProblemError(MALFORMED_JSON, faults[0]["msg"])
+        return ProblemError(MALFORMED_JSON, faults[0]["msg"])
     errors = [
-        {"pointer": "".join(f"/{_escaped(part)}" for part in fault["loc"]), "detail": fault["msg"]} for fault in faults
+        {"pointer": within + "".join(f"/{_escaped(part)}" for part in fault["loc"] if not _is_tag(part))}
+        | {"detail": fault["msg"]}
+        for fault in faults
     ]
     first = errors[0]
-    raise ProblemError(INVALID_INPUT, f"{first['pointer'] or 'The body'}: {first['detail']}", errors=errors)
+    return ProblemError(INVALID_INPUT, f"{first['pointer'] or 'The body'}: {first['detail']}", errors=errors)
+
+
+def _is_tag(part: str | int) -> bool:
+    """Whether it only says which member of a union was meant: our unions write that in parentheses."""
+    return isinstance(part, str) and part.startswith("(") and part.endswith(")")
 
 
 def _escaped(part: str | int) -> str:

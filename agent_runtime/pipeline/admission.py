@@ -1,9 +1,14 @@
-"""Stage: no more turns at once than the process can serve; a bounded number waits, in order, for a bounded time."""
+"""Stage: no more turns at once than the process can serve; a bounded number waits, in order, for a bounded time.
+
+The order is that of priority, and of arrival within it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+from dataclasses import dataclass, field
+from itertools import count
 
 from agent_runtime import metrics
 from agent_runtime.api.errors import OVERLOADED, ProblemError
@@ -12,6 +17,15 @@ from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
 QUEUE_SECONDS = 10.0
 """Longest wait for a place; a caller who waits longer has likely given up."""
 RETRY_AFTER_SECONDS = 2
+
+
+@dataclass(order=True, slots=True)
+class _Waiting:
+    """Who waits for a place; the least in order gets it first."""
+
+    negative_priority: int
+    arrival: int
+    place: asyncio.Future[None] = field(compare=False)
 
 
 class Admission:
@@ -27,7 +41,8 @@ class Admission:
         self._free = limit
         self._queue_limit = queue_limit
         self._queue_seconds = queue_seconds
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[_Waiting] = []  # a heap
+        self._arrivals = count()
         self.limit = limit
         metrics.CONCURRENCY_LIMIT.set(limit)
         metrics.IN_FLIGHT.set_function(lambda: self.in_flight)
@@ -47,7 +62,7 @@ class Admission:
         """The stage."""
 
         async def stage(turn: Turn, emit: Emit) -> TurnResult:
-            await self._enter()
+            await self._enter(turn.priority)
             try:
                 return await handler(turn, emit)
             finally:
@@ -55,7 +70,7 @@ class Admission:
 
         return stage
 
-    async def _enter(self) -> None:
+    async def _enter(self, priority: int) -> None:
         if self._free > 0:
             self._free -= 1
             return
@@ -66,7 +81,8 @@ class Admission:
                 retry_after=RETRY_AFTER_SECONDS,
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        waiting = _Waiting(-priority, next(self._arrivals), place)
+        heapq.heappush(self._waiting, waiting)
         try:
             async with asyncio.timeout(self._queue_seconds):
                 await place
@@ -74,8 +90,9 @@ class Admission:
             if place.done() and not place.cancelled():
                 # The place was given in the same moment: the next one gets it.
                 self._leave()
-            else:
-                self._waiting.remove(place)
+            elif waiting in self._waiting:  # else passed over, being cancelled, when a place became free
+                self._waiting.remove(waiting)
+                heapq.heapify(self._waiting)
             if isinstance(error, TimeoutError):
                 raise ProblemError(
                     OVERLOADED, f"No place became free in {self._queue_seconds:g} s.", retry_after=RETRY_AFTER_SECONDS
@@ -85,7 +102,7 @@ class Admission:
     def _leave(self) -> None:
         # A place is handed over and not freed: a newcomer cannot overtake who waits.
         while self._waiting:
-            place = self._waiting.popleft()
+            place = heapq.heappop(self._waiting).place
             if not place.done():
                 place.set_result(None)
                 return

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
-
-from starlette.types import Receive
 
 from agent_runtime.api.errors import SHUTTING_DOWN, ProblemError
 from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
@@ -32,6 +31,10 @@ class Interruption:
         if self._task is not None and self._reason is None:
             self._reason = reason
             self._task.cancel()
+
+    def caller_gone(self) -> None:
+        """End the block, since there is nobody to answer."""
+        self.interrupt(ClientGoneError())
 
     async def __aenter__(self) -> Self:
         """Begin the block."""
@@ -74,22 +77,16 @@ class Turns:
 
         def wrap(handler: Handler) -> Handler:
             async def stage(turn: Turn, emit: Emit) -> TurnResult:
+                departure = turn.departure
                 async with Interruption() as interruption:
-                    watcher = asyncio.create_task(_watch(turn.receive, interruption))
                     self._running.add(interruption)
                     try:
-                        return await handler(turn, emit)
+                        # Servers let handlers run on when the caller has left, and the tokens would be paid for.
+                        with departure.told_to(interruption.caller_gone) if departure else nullcontext():
+                            return await handler(turn, emit)
                     finally:
                         self._running.discard(interruption)
-                        watcher.cancel()
 
             return stage
 
         return wrap
-
-
-async def _watch(receive: Receive, interruption: Interruption) -> None:
-    """Interrupt once the caller has left; servers let handlers run on, and the tokens would be paid for."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    interruption.interrupt(ClientGoneError())

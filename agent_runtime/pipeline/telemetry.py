@@ -30,13 +30,23 @@ def telemetry(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, note_status)
         finally:
-            route = scope.get("route")
-            context.route = getattr(route, "path", None) or "other"
-            _measure(context)
-            if context.route not in _QUIET_ROUTES or context.outcome != "ok":
-                _write_line(scope, context)
+            note(scope, context)
 
     return stage
+
+
+def note(scope: Scope, context: RequestContext, **fields: Any) -> None:
+    """Count and log a request to `scope`, or a part of one that an agent answers by itself.
+
+    Args:
+        scope: where it was sent.
+        context: what is known of it.
+        fields: further ones of its log line.
+    """
+    context.route = getattr(scope.get("route"), "path", None) or "other"
+    _measure(context)
+    if context.route not in _QUIET_ROUTES or context.outcome != "ok":
+        _write_line(scope, context, fields)
 
 
 def _measure(context: RequestContext) -> None:
@@ -50,7 +60,7 @@ def _measure(context: RequestContext) -> None:
             metrics.TOKENS.labels(agent, context.model, kind).inc(tokens)
 
 
-def _write_line(scope: Scope, context: RequestContext) -> None:
+def _write_line(scope: Scope, context: RequestContext, more: dict[str, Any]) -> None:
     fields: dict[str, Any] = {
         "method": scope["method"],
         "route": context.route,
@@ -65,4 +75,5 @@ def _write_line(scope: Scope, context: RequestContext) -> None:
     }
     if context.usage is not None:
         fields |= context.usage.document()
+    fields |= more
     _log.info("request", **{name: value for name, value in fields.items() if value is not None})

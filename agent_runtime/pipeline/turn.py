@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import Receive
-
 from agent_runtime.agent.model import Content, TextDelta, Usage
 from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline.context import RequestContext
+from agent_runtime.pipeline.departure import Departure
+
+PRIORITY = 5
+"""Of a turn that asks for none, from 1, which can wait, to 10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,6 @@ class Turn:
     """What a caller asks for."""
 
     context: RequestContext
-    receive: Receive
-    """Of the request, whose body has been read: it tells when the caller leaves."""
     principal: str
     agent: AgentConfig
     content: Content
@@ -27,8 +27,12 @@ class Turn:
     """The conversation to go on with; None: a new one."""
     store: bool
     """Whether the turn is remembered."""
+    departure: Departure | None
+    """Of the caller, which ends the turn; None: it goes on without one."""
     output_schema: dict[str, Any] | None = None
     """JSON schema that the text of the answer must meet; None: any text."""
+    priority: int = PRIORITY
+    """Among those who wait for a place, the highest comes first."""
 
 
 @dataclass(frozen=True, slots=True)

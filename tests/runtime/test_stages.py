@@ -23,7 +23,7 @@ from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.interruption import ClientGoneError, Interruption
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
-from agent_runtime.pipeline.turn import Turn, TurnEvent, TurnResult
+from agent_runtime.pipeline.turn import PRIORITY, Turn, TurnEvent, TurnResult
 
 RESULT = TurnResult(None, "", "echo", "end_turn", Usage())
 
@@ -47,13 +47,11 @@ async def call(app: ASGIApp, *bodies: bytes, headers: Iterable[tuple[bytes, byte
     return sent[0]["status"], orjson.loads(b"".join(message.get("body", b"") for message in sent[1:]))
 
 
-def turn(conversation_id: str | None = None) -> Turn:
-    async def receive() -> AsgiMessage:
-        await asyncio.Event().wait()
-        raise AssertionError("nothing sets that event")
-
+def turn(conversation_id: str | None = None, *, priority: int = PRIORITY) -> Turn:
     agent = AgentConfig(name="main", system_prompt="", model="main")
-    return Turn(RequestContext("id"), receive, "demo", agent, "Hi", conversation_id, store=True)
+    return Turn(
+        RequestContext("id"), "demo", agent, "Hi", conversation_id, store=True, departure=None, priority=priority
+    )
 
 
 async def ignore(_: TurnEvent) -> None:
@@ -97,13 +95,49 @@ async def test_places_go_to_those_who_wait_in_their_order() -> None:
     assert (admission.in_flight, admission.queued) == (0, 0)
 
 
+async def test_who_is_more_urgent_waits_less() -> None:
+    admission = Admission(limit=1, queue_limit=10)
+    order: list[int] = []
+
+    async def answer(answered: Turn, _emit: Any) -> TurnResult:
+        order.append(answered.priority)
+        return RESULT
+
+    await admission._enter(PRIORITY)
+    waiting = [asyncio.create_task(admission(answer)(turn(priority=priority), ignore)) for priority in (1, 5, 10, 5)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    admission._leave()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert order == [10, 5, 1]
+    assert (admission.in_flight, admission.queued) == (0, 0)
+
+
+async def test_who_is_cancelled_while_passed_over_is_only_cancelled() -> None:
+    admission = Admission(limit=1, queue_limit=10)
+
+    async def answer(_turn: Turn, _emit: Any) -> TurnResult:
+        return RESULT
+
+    await admission._enter(PRIORITY)
+    waiting = asyncio.create_task(admission(answer)(turn(), ignore))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    admission._leave()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (admission.in_flight, admission.queued) == (0, 0)
+
+
 async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     admission = Admission(limit=1, queue_limit=10)
 
     async def answer(_turn: Turn, _emit: Any) -> TurnResult:
         return RESULT
 
-    await admission._enter()
+    await admission._enter(PRIORITY)
     second, third = (asyncio.create_task(admission(answer)(turn(), ignore)) for _ in range(2))
     await asyncio.sleep(0)
     # The second is cancelled in the very moment in which it is given the place.

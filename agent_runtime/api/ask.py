@@ -1,0 +1,81 @@
+"""What a caller asks of an agent, in every call of the chat API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from agent_runtime.api.content import MessageContent, ShortText, content_of
+from agent_runtime.api.errors import AGENT_NOT_FOUND, ProblemError
+from agent_runtime.api.response_format import ResponseFormat
+from agent_runtime.config import AgentConfig, RuntimeConfig
+from agent_runtime.pipeline.context import RequestContext
+from agent_runtime.pipeline.departure import Departure
+from agent_runtime.pipeline.turn import PRIORITY, Turn
+
+_Name = Annotated[str, StringConstraints(max_length=253)]
+_MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Ask(BaseModel):
+    """A message to an agent; unknown fields are refused, since a misspelt one would be ignored in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    message: MessageContent
+    conversation_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    agent: _Name | None = None
+    store: bool = True
+    response_format: ResponseFormat | None = None
+    metadata: Annotated[dict[_MetadataKey, ShortText], Field(max_length=16)] | None = None
+    """Comes back in the answer, for callers who have to match the two."""
+
+    @model_validator(mode="after")
+    def _store_or_forget(self) -> Ask:
+        if self.conversation_id is not None and not self.store:
+            raise ValueError("store: false has no conversation; leave conversation_id out")
+        return self
+
+
+@dataclass(frozen=True)
+class Agents:
+    """The agents of a service by name."""
+
+    by_name: Mapping[str, AgentConfig]
+    default: str
+
+    @classmethod
+    def of(cls, config: RuntimeConfig) -> Agents:
+        """Those of `config`."""
+        return cls({agent.name: agent for agent in config.agents}, config.default_agent)
+
+    def asked(self, ask: Ask) -> AgentConfig:
+        """The agent that is meant.
+
+        Raises:
+            ProblemError: there is none of this name.
+        """
+        try:
+            return self.by_name[self.default if ask.agent is None else ask.agent]
+        except KeyError:
+            raise ProblemError(AGENT_NOT_FOUND, f"This service has the agents {', '.join(self.by_name)}.") from None
+
+
+def turn_of(
+    ask: Ask, agent: AgentConfig, context: RequestContext, departure: Departure | None, *, priority: int = PRIORITY
+) -> Turn:
+    """The turn that a caller asks for."""
+    return Turn(
+        context=context,
+        principal=context.principal or "",
+        agent=agent,
+        content=content_of(ask.message),
+        conversation_id=ask.conversation_id,
+        store=ask.store,
+        departure=departure,
+        output_schema=None if ask.response_format is None else ask.response_format.definition,
+        priority=priority,
+    )
