@@ -69,8 +69,10 @@ class AgentConfig(_ConfigModel):
 class StateConfig(_ConfigModel):
     """Where conversations are kept, and for how long."""
 
-    path: str
-    """File of the SQLite database; made where there is none."""
+    path: str | None = None
+    """File of the SQLite database; made where there is none. Either this or `url_file`."""
+    url_file: str | None = None
+    """File with the URL of a PostgreSQL database, which all replicas share."""
     max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
     """Most bytes of the file; beyond, the least recently used conversations go. Absent: no limit but its disk's."""
     retention_days: Annotated[int, Field(ge=1)]

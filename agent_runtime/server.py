@@ -9,7 +9,6 @@ import signal
 import socket
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,7 +27,7 @@ from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import ConfigurationError
 from agent_runtime.state.conversations import SqlConversations
-from agent_runtime.state.database import open_database
+from agent_runtime.state.engines import open_database
 
 _log = structlog.get_logger()
 
@@ -84,7 +83,7 @@ async def serve_until_told(
     async with AsyncExitStack() as stack:
         await _run_beside(stack, lifecycle.beat())
         await _run_beside(stack, keys.watch())
-        database = await open_database(Path(config.state.path))
+        database = await open_database(config)
         stack.push_async_callback(database.aclose)
         conversations = SqlConversations(database, max_bytes=config.state.max_bytes)
         await _run_beside(stack, conversations.keep_for(config.state.retention_days))

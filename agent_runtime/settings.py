@@ -109,6 +109,8 @@ def _contradictions(config: RuntimeConfig) -> Iterable[str]:
     for agent in config.agents:
         if agent.model not in models:
             yield f"agents[{agent.name}].model: there is no model {agent.model!r}, only {', '.join(models)}"
+    if (config.state.path is None) == (config.state.url_file is None):
+        yield "state: needs either path or url_file"
     if config.default_agent not in agents:
         yield f"default_agent: there is no agent {config.default_agent!r}, only {', '.join(agents)}"
 

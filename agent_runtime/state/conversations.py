@@ -12,8 +12,9 @@ import orjson
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
 from agent_runtime.agent.model import Message
-from agent_runtime.state.database import Database, StateUnavailableError, used_bytes
+from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.schema import conversations, messages
+from agent_runtime.state.sqlite import used_bytes
 
 Messages = tuple[Message, ...]
 
@@ -163,6 +164,8 @@ def _key(principal: str, agent: str, conversation_id: str) -> dict[str, Any]:
 
 def _row(key: dict[str, Any], message: Message) -> dict[str, Any]:
     content = message.content
+    if isinstance(content, str) and "\0" in content:  # PostgreSQL's text cannot hold it, JSON's escape can
+        content = ({"type": "text", "text": content},)
     is_blocks = not isinstance(content, str)
     stored = orjson.dumps(content).decode() if is_blocks else content
     return {"conversation_id": key["of_id"], "role": message.role, "content": stored, "is_blocks": is_blocks}

@@ -1,153 +1,38 @@
-"""The database of a runtime: one SQLite file, in a thread of its own so that no statement holds the loop.
+"""The database of a runtime, whatever engine is behind it.
 
-One thread with one connection is one writer, and one hop per transaction: a stored turn takes half the processor time
-that it takes through aiosqlite, which hops for every step of a statement. What runs in it are plain functions of a
-connection, as ``AsyncConnection.run_sync`` takes them too.
+What is done in it are plain functions of a SQLAlchemy connection, of statements that every engine understands.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
-import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, IntegrityError, ProgrammingError
-
-from agent_runtime.ending import Ending
-from agent_runtime.settings import ConfigurationError
-from agent_runtime.state.migrations import NewerSchemaError, migrate
+from sqlalchemy import Connection
 
 T = TypeVar("T")
-
-BUSY_SECONDS = 5.0
-"""How long a statement waits while another process writes: the pod that this one takes over from, or a backup."""
-_WAL_BYTES = 8 * 1024 * 1024
-_REASONS = {
-    "SQLITE_FULL": "its disk is full",
-    "SQLITE_READONLY": "it is read-only",
-    "SQLITE_BUSY": "another process holds it",
-    "SQLITE_CANTOPEN": "it cannot be opened",
-    "SQLITE_IOERR": "its disk fails",
-    "SQLITE_CORRUPT": "it is damaged",
-    "SQLITE_NOTADB": "it is damaged or no database",
-    "SQLITE_PERM": "its mode does not allow it",
-}
-
-_log = structlog.get_logger()
 
 
 class StateUnavailableError(Exception):
     """The database does not do what it was asked; the message is the reason in a few words, without paths."""
 
 
-class Database:
-    """A database that is open and has the newest schema.
+class Database(Protocol):
+    """A database that is open and has the newest schema."""
 
-    Args:
-        engine: of one connection.
-        thread: of one thread, the only one that uses `engine`.
-    """
-
-    def __init__(self, engine: Engine, thread: ThreadPoolExecutor) -> None:
-        self._engine = engine
-        self._thread = thread
+    shared: bool
+    """Whether other processes use it at the same time."""
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in a transaction; once begun it is brought to its end, even if the caller is cancelled.
 
+        It may be begun again, from nothing, where the first connection turns out to be lost.
+
         Raises:
             StateUnavailableError: the database fails; nothing of `work` is kept.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        ...
 
     async def aclose(self) -> None:
-        """Finish what has begun, and let go of the file."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown()
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        try:
-            with self._engine.begin() as connection:
-                return work(connection)
-        except DatabaseError as error:
-            reason = _reason(error)
-            if reason is None:
-                raise
-            _log.warning("the state database fails", reason=reason, error=str(error.orig))
-            raise StateUnavailableError(reason) from None
-
-
-async def open_database(path: Path) -> Database:
-    """Open the SQLite database at `path`, made if it is not there, and bring it to the newest schema.
-
-    Raises:
-        ConfigurationError: it cannot be used; the message names it and the remedy.
-    """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="state")
-    try:
-        engine = await asyncio.get_running_loop().run_in_executor(thread, _open, path)
-    except BaseException:
-        thread.shutdown(wait=False)
-        raise
-    return Database(engine, thread)
-
-
-def used_bytes(connection: Connection) -> int:
-    """Bytes of the file that hold something; it never shrinks, but what was deleted is used again."""
-    pages, free, size = (
-        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
-
-
-def _open(path: Path) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        # The driver begins a transaction before the first write: at once with the lock that a commit will need.
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": "IMMEDIATE"},
-        pool_size=1,
-        max_overflow=0,
-        pool_reset_on_return=None,  # every use ends with a commit or a rollback
-    )
-    event.listen(engine, "connect", _configure)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # before a change of the schema the driver begins nothing
-            migrate(connection)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be made ({error.strerror}); mend its mount or its mode", Ending.STATE_UNUSABLE
-        ) from None
-    except NewerSchemaError as error:
-        raise ConfigurationError(
-            f"{path}: {error}; use the runtime image that wrote it, or a newer one", Ending.STATE_UNUSABLE
-        ) from None
-    except DatabaseError as error:
-        reason = _reason(error) or "it is no database of the runtime"
-        raise ConfigurationError(
-            f"{path}: {reason} ({error.orig}); mend its volume, or move the file away", Ending.STATE_UNUSABLE
-        ) from None
-    return engine
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    """What SQLite forgets with the connection; with a WAL and without waiting for the disk, a commit is cheap."""
-    cursor = connection.cursor()
-    for setting in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"journal_size_limit={_WAL_BYTES}"):
-        cursor.execute(f"PRAGMA {setting}")
-    cursor.close()
-
-
-def _reason(error: DatabaseError) -> str | None:
-    """Why the database fails, in a few words; None for a mistake of ours."""
-    if isinstance(error, IntegrityError | ProgrammingError):
-        return None
-    name = getattr(error.orig, "sqlite_errorname", "")
-    return next((reason for code, reason in _REASONS.items() if name == code or name.startswith(f"{code}_")), None)
+        """Finish what has begun, and let go of files and connections."""
+        ...

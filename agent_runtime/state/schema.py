@@ -12,9 +12,9 @@ conversations = Table(
     Column("id", String(32), primary_key=True),
     Column("principal", String(253), nullable=False),
     Column("agent", String(63), nullable=False),
-    Column("updated_at", BigInteger, nullable=False, comment="milliseconds since 1970"),
-    Column("bytes", BigInteger, nullable=False, comment="of the content of its messages"),
-    Column("next_position", Integer, nullable=False, comment="of the next message; positions are never used again"),
+    Column("updated_at", BigInteger, nullable=False, doc="milliseconds since 1970"),
+    Column("bytes", BigInteger, nullable=False, doc="of the content of its messages"),
+    Column("next_position", Integer, nullable=False, doc="of the next message; positions are never used again"),
     Index("conversations_updated_at", "updated_at"),
 )
 
@@ -25,5 +25,5 @@ messages = Table(
     Column("position", Integer, primary_key=True),
     Column("role", String(16), nullable=False),
     Column("content", Text, nullable=False),
-    Column("is_blocks", Boolean, nullable=False, comment="content is a JSON array of content blocks, not plain text"),
+    Column("is_blocks", Boolean, nullable=False, doc="content is a JSON array of content blocks, not plain text"),
 )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import pytest
 
+from agent_runtime.state.database import Database
+from agent_runtime.state.postgresql import open_postgresql
+from agent_runtime.state.sqlite import open_sqlite
+from dev import servers
 from dev.fake_messages_api import FakeMessagesApi, running
+from dev.servers import NoServerError, Postgresql
 from tests.runtime.runtime_process import PROVIDER_KEY, RuntimeProcess, anthropic_model, runtime_process
 
 REQUEST_TIMEOUT_SECONDS = 6
@@ -58,3 +66,45 @@ def provider() -> Iterator[FakeMessagesApi]:
     """A fake provider of the test's own."""
     with running() as provider:
         yield provider
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server of this worker's own; CI must have one."""
+    try:
+        with servers.postgresql() as server:
+            yield server
+    except NoServerError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no PostgreSQL on this machine: {error}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
+    """The part of a configuration that says where state is kept: an empty database on each engine."""
+    if request.param == "sqlite":
+        return {"path": str(tmp_path / "state.db"), "retention_days": 30}
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return {"url_file": str(url_of_new_database(server, tmp_path)), "retention_days": 30}
+
+
+@pytest.fixture
+async def database(state: dict[str, object]) -> AsyncIterator[Database]:
+    """An empty database with the newest schema, on each engine."""
+    opened: Database
+    if "path" in state:
+        opened = await open_sqlite(Path(str(state["path"])))
+    else:
+        opened = await open_postgresql(Path(str(state["url_file"])), trust_bundle_file=None)
+    yield opened
+    await opened.aclose()
+
+
+def url_of_new_database(server: Postgresql, folder: Path) -> Path:
+    """A file with the URL of a database that is made for it."""
+    name = f"test_{secrets.token_hex(6)}"
+    server.execute(f"CREATE DATABASE {name}")
+    file = folder / "database-url"
+    file.write_text(server.url(name))
+    return file

@@ -13,11 +13,13 @@ from alembic.runtime.migration import MigrationContext
 
 from agent_runtime.agent.model import Message
 from agent_runtime.settings import ConfigurationError
-from agent_runtime.state import database as database_module
+from agent_runtime.state import sqlite as sqlite_module
 from agent_runtime.state.conversations import SqlConversations
-from agent_runtime.state.database import Database, StateUnavailableError, open_database, used_bytes
+from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.schema import metadata
+from agent_runtime.state.sqlite import open_sqlite, used_bytes
 from dev.process import ChildDiedError
+from tests.runtime.first_schema import CONVERSATION, FIRST_SCHEMA
 from tests.runtime.runtime_process import OTHER_KEY, runtime_process
 
 HI = Message("user", "Hi")
@@ -25,8 +27,8 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(tmp_path / "state.db")
+async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await open_sqlite(tmp_path / "state.db")
     yield database
     await database.aclose()
 
@@ -62,6 +64,17 @@ async def test_blocks_of_content_come_back_as_they_were(database: Database) -> N
     assert await store.load("demo", "main", "a") == (shown, Message("assistant", "[]"))
 
 
+async def test_a_text_may_hold_any_character(database: Database) -> None:
+    store = SqlConversations(database)
+    odd = "a\0b\u2028\U0001f600"
+
+    await store.append("demo", "main", "a", Message("user", odd))
+
+    messages = await store.load("demo", "main", "a")
+    assert messages is not None
+    assert [message.text for message in messages] == [odd]
+
+
 async def test_a_conversation_without_messages_is_there(database: Database) -> None:
     store = SqlConversations(database)
 
@@ -94,9 +107,9 @@ async def test_a_conversation_keeps_no_result_without_its_call(database: Databas
     assert await store.load("demo", "main", "id") == turn
 
 
-async def test_a_database_with_a_limit_drops_the_least_recently_used_conversations(database: Database) -> None:
+async def test_a_database_with_a_limit_drops_the_least_recently_used_conversations(sqlite: Database) -> None:
     limit = 1024 * 1024
-    store = SqlConversations(database, max_bytes=limit, clock=Clock())
+    store = SqlConversations(sqlite, max_bytes=limit, clock=Clock())
     for number in range(200):
         await store.append("demo", "main", str(number), Message("user", "x" * 16_000))
         await store.append("demo", "main", "0", HI)
@@ -107,17 +120,17 @@ async def test_a_database_with_a_limit_drops_the_least_recently_used_conversatio
     used_throughout = await store.load("demo", "main", "0")
     assert used_throughout is not None
     assert len(used_throughout) == 201
-    assert await database.run(used_bytes) < limit * 1.1
+    assert await sqlite.run(used_bytes) < limit * 1.1
 
 
-async def test_what_an_earlier_process_left_counts_into_the_limit(database: Database) -> None:
-    unlimited = SqlConversations(database, clock=Clock())
+async def test_what_an_earlier_process_left_counts_into_the_limit(sqlite: Database) -> None:
+    unlimited = SqlConversations(sqlite, clock=Clock())
     for number in range(200):
         await unlimited.append("demo", "main", str(number), Message("user", "x" * 16_000))
 
-    await SqlConversations(database, max_bytes=1024 * 1024).append("demo", "main", "new", HI)
+    await SqlConversations(sqlite, max_bytes=1024 * 1024).append("demo", "main", "new", HI)
 
-    assert await database.run(used_bytes) <= 1024 * 1024
+    assert await sqlite.run(used_bytes) <= 1024 * 1024
 
 
 async def test_conversations_go_some_days_after_their_last_use(database: Database) -> None:
@@ -162,23 +175,23 @@ async def test_the_retention_looks_at_the_start_and_outlives_a_failure(
     task.cancel()
 
 
-async def test_a_turn_for_which_there_is_no_room_leaves_nothing_behind(database: Database) -> None:
-    store = SqlConversations(database)
+async def test_a_turn_for_which_there_is_no_room_leaves_nothing_behind(sqlite: Database) -> None:
+    store = SqlConversations(sqlite)
     await store.append("demo", "main", "a", HI)
-    await database.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))  # as full as it is
+    await sqlite.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))  # as full as it is
 
     with pytest.raises(StateUnavailableError, match="its disk is full"):
         await store.append("demo", "main", "a", Message("user", "x" * 100_000), Message("assistant", "y"))
 
     assert await store.load("demo", "main", "a") == (HI,)
-    await database.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1000000"))
+    await sqlite.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1000000"))
     await store.append("demo", "main", "a", HI)
     assert await store.load("demo", "main", "a") == (HI, HI)
 
 
 async def test_a_database_that_another_process_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.05)
-    database = await open_database(tmp_path / "state.db")
+    monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.05)
+    database = await open_sqlite(tmp_path / "state.db")
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -214,38 +227,24 @@ async def test_the_migrations_lead_to_the_schema(database: Database) -> None:
 async def test_conversations_of_the_schema_before_blocks_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with sqlite3.connect(path) as connection:
-        connection.executescript(
-            """
-            CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-            INSERT INTO alembic_version VALUES ('0001');
-            CREATE TABLE conversations (id VARCHAR(32) PRIMARY KEY, principal VARCHAR(253) NOT NULL,
-                agent VARCHAR(63) NOT NULL, updated_at BIGINT NOT NULL, bytes BIGINT NOT NULL,
-                next_position INTEGER NOT NULL);
-            CREATE INDEX conversations_updated_at ON conversations (updated_at);
-            CREATE TABLE messages (conversation_id VARCHAR(32) NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
-                position INTEGER NOT NULL, role VARCHAR(16) NOT NULL, text TEXT NOT NULL,
-                PRIMARY KEY (conversation_id, position));
-            INSERT INTO conversations VALUES ('a', 'demo', 'main', 0, 2, 1);
-            INSERT INTO messages VALUES ('a', 0, 'user', 'Hi');
-            """
-        )
+        connection.executescript(FIRST_SCHEMA)
     connection.close()
 
-    database = await open_database(path)
+    database = await open_sqlite(path)
 
-    assert await SqlConversations(database).load("demo", "main", "a") == (HI,)
+    assert await SqlConversations(database).load("demo", "main", "a") == CONVERSATION
     await database.aclose()
 
 
 async def test_a_database_of_a_newer_runtime_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    await (await open_database(path)).aclose()
+    await (await open_sqlite(path)).aclose()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
 
     with pytest.raises(ConfigurationError, match=r"the schema 9999.*newer"):
-        await open_database(path)
+        await open_sqlite(path)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +258,7 @@ async def test_what_is_no_database_is_refused_with_a_remedy(tmp_path: Path, cont
         path.write_bytes(content)
 
     with pytest.raises(ConfigurationError, match=f"{said}.*mend its volume"):
-        await open_database(path)
+        await open_sqlite(path)
 
 
 async def test_a_step_of_the_schema_that_fails_is_undone(tmp_path: Path) -> None:
@@ -269,7 +268,7 @@ async def test_a_step_of_the_schema_that_fails_is_undone(tmp_path: Path) -> None
     connection.close()
 
     with pytest.raises(ConfigurationError, match="no database of the runtime"):
-        await open_database(path)
+        await open_sqlite(path)
 
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("messages",)]
