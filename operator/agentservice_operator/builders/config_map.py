@@ -84,6 +84,9 @@ def credentials_file(reference: SecretKeyRef) -> str:
 
 
 def _state(state: State) -> StateConfig:
+    if state.postgresql is not None:
+        url_file = credentials_file(state.postgresql.url_from.secret_key_ref)
+        return StateConfig(url_file=url_file, retention_days=state.retention_days)
     if state.backend == "Volume":
         return StateConfig(path=STATE_PATH_VOLUME, retention_days=state.retention_days)
     return StateConfig(path=STATE_PATH_EPHEMERAL, max_bytes=STATE_BYTES_EPHEMERAL, retention_days=state.retention_days)

@@ -23,6 +23,7 @@ from agentservice_operator.builders.names import LONGEST, api_keys_secret, data_
 from agentservice_operator.builders.proxy import proxy_variables
 from agentservice_operator.builders.quantities import canonical_resources
 from agentservice_operator.builders.raw import as_stored
+from agentservice_operator.builders.references import mounted_secrets
 from agentservice_operator.builders.service import SERVING_PORT_NAME
 from agentservice_operator.builders.trust_bundle import (
     annotated_trust_bundle,
@@ -221,14 +222,8 @@ def _probe(path: str, *, period: int, timeout: int, failures: int) -> Object:
 
 def _credentials(service: AgentService) -> dict[str, list[str]]:
     """The keys to mount, by Secret, both sorted."""
-    references = {
-        (reference.name, reference.key)
-        for model in service.spec.models
-        if model.anthropic
-        for reference in [model.anthropic.credentials.secret_key_ref]
-    }
     secrets: dict[str, list[str]] = {}
-    for secret, key in sorted(references):
+    for secret, key in sorted({(reference.name, reference.key) for reference, _ in mounted_secrets(service)}):
         secrets.setdefault(secret, []).append(key)
     return secrets
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.types import AgentService, SecretKeyRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,8 @@ def references(service: AgentService) -> References:
     """Every key that the spec refers to, sorted; one that serves several purposes names them all."""
     secrets: dict[tuple[str, str], list[str]] = {}
     config_maps: dict[tuple[str, str], list[str]] = {}
-    for model in service.spec.models:
-        if model.anthropic:
-            secret = model.anthropic.credentials.secret_key_ref
-            secrets.setdefault((secret.name, secret.key), []).append(f"the credentials of model {model.name}")
+    for secret, purpose in mounted_secrets(service):
+        secrets.setdefault((secret.name, secret.key), []).append(purpose)
     for agent in service.spec.agents:
         if agent.system_prompt_from:
             prompt = agent.system_prompt_from.config_map_key_ref
@@ -55,6 +54,15 @@ def references(service: AgentService) -> References:
         (bundle.config_map_key_ref.name, bundle.config_map_key_ref.key) if bundle else None,
         service.spec.runtime.service_account.name,
     )
+
+
+def mounted_secrets(service: AgentService) -> Iterator[tuple[SecretKeyRef, str]]:
+    """The keys that the pods find as files, each with what it is for."""
+    for model in service.spec.models:
+        if model.anthropic:
+            yield model.anthropic.credentials.secret_key_ref, f"the credentials of model {model.name}"
+    if service.spec.state.postgresql:
+        yield service.spec.state.postgresql.url_from.secret_key_ref, "the URL of the database"
 
 
 def _sentences(purposes: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], str]:

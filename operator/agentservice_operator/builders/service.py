@@ -16,6 +16,10 @@ def build_service(service: AgentService) -> Object:
     Ephemeral state is per pod, so a client stays with its pod: said at any replica count, so scaling changes nothing.
     """
     exposure = service.spec.exposure.service
+    affinity: Object = {"sessionAffinity": "None"}
+    if service.spec.state.backend != "PostgreSQL":
+        timeout = {"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}
+        affinity = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": timeout}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -26,7 +30,6 @@ def build_service(service: AgentService) -> Object:
             "ports": [
                 {"name": SERVING_PORT_NAME, "port": exposure.port, "protocol": "TCP", "targetPort": SERVING_PORT_NAME}
             ],
-            "sessionAffinity": "ClientIP",
-            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}},
+            **affinity,
         },
     }

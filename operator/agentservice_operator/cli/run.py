@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from agent_runtime.config import CREDENTIALS_DIRECTORY, ModelConfig, RuntimeConfig
+from agent_runtime.config import CREDENTIALS_DIRECTORY, ModelConfig, RuntimeConfig, StateConfig
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.config_map import runtime_config
 from agentservice_operator.builders.context import BuildContext
@@ -128,7 +128,7 @@ def _write(
         update={
             "models": tuple(_with_local_credentials(model, folder / "credentials") for model in config.models),
             "api_keys_directory": str(folder / "api-keys"),
-            "state": config.state.model_copy(update={"path": str(folder / "state.db")}),
+            "state": _local_state(config.state, folder),
             "trust_bundle_file": None if trust_bundle is None else str(folder / "trust-bundle"),
             "lame_duck_seconds": 0.0,
         }
@@ -137,11 +137,22 @@ def _write(
     return key
 
 
+def _local_state(state: StateConfig, folder: Path) -> StateConfig:
+    if state.url_file is None:
+        return state.model_copy(update={"path": str(folder / "state.db")})
+    return state.model_copy(update={"url_file": _local_secret(state.url_file, folder / "credentials")})
+
+
 def _with_local_credentials(model: ModelConfig, folder: Path) -> ModelConfig:
     if model.anthropic is None:
         return model
-    file = folder / Path(model.anthropic.credentials_file).relative_to(CREDENTIALS_DIRECTORY)
-    return model.model_copy(update={"anthropic": model.anthropic.model_copy(update={"credentials_file": str(file)})})
+    local = {"credentials_file": _local_secret(model.anthropic.credentials_file, folder)}
+    return model.model_copy(update={"anthropic": model.anthropic.model_copy(update=local)})
+
+
+def _local_secret(file: str, folder: Path) -> str:
+    """Where what a pod has mounted as `file` is here."""
+    return str(folder / Path(file).relative_to(CREDENTIALS_DIRECTORY))
 
 
 def _write_private(path: Path, text: str) -> None:

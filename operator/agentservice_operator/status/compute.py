@@ -357,7 +357,9 @@ def _volume(situation: Situation) -> Wanted | None:
 
 
 def _sharing(situation: Situation) -> Wanted | None:
-    if situation.spec is None or _replicas_possible(situation.spec, situation.deployment) <= 1:
+    if situation.spec is None or situation.spec.state.backend == "PostgreSQL":
+        return None
+    if _replicas_possible(situation.spec, situation.deployment) <= 1:
         return None
     message = "State is Ephemeral: conversations live in one pod each and are lost with it."
     return Wanted(ConditionType.STATE_SHARED, true=False, reason=Reason.PER_POD_STATE, message=message)

@@ -61,6 +61,11 @@ class Refusal:
 
 
 RULES = (
+    Refusal(
+        {"spec.state": {"backend": "PostgreSQL"}},
+        "spec.state.postgreSQL",
+        "postgreSQL must be set where backend is PostgreSQL",
+    ),
     Refusal({"spec.state": {"backend": "Volume"}}, "spec.state.volume", "volume must be set where backend is Volume"),
     Refusal(
         {"spec.state": {"volume": {"size": "1Gi"}}}, "spec.state.volume", "volume must be set where backend is Volume"
@@ -333,7 +338,7 @@ SHAPES = (
     Refusal({"spec.networkPolicy.allowFrom": [{}] * 33}, "spec.networkPolicy.allowFrom", ""),
     Refusal({"spec.networkPolicy.allowTo": [{}] * 33}, "spec.networkPolicy.allowTo", ""),
     Refusal({"spec.observability.logLevel": "Trace"}, "spec.observability.logLevel", ""),
-    Refusal({"spec.state.backend": "PostgreSQL"}, "spec.state.backend", ""),
+    Refusal({"spec.state.backend": "MySQL"}, "spec.state.backend", ""),
     Refusal({"spec.state": {"backend": "Volume", "volume": {}}}, "spec.state.volume.size", ""),
     Refusal({"spec.state": {"backend": "Volume", "volume": {"size": "0Gi"}}}, "spec.state.volume.size", ""),
     Refusal({"spec.state": {"backend": "Volume", "volume": {"size": "large"}}}, "spec.state.volume.size", ""),

@@ -29,7 +29,7 @@ def reordered(value: Any, below: dict[str, Any], order: random.Random) -> Any:
     return value
 
 
-@pytest.mark.parametrize("spec", settings(), ids=["whole", "other", "volume"])
+@pytest.mark.parametrize("spec", settings(), ids=["whole", "other", "database", "volume"])
 def test_act_11_the_order_of_no_field_means_anything(spec: Spec) -> None:
     @example_settings(max_examples=100, deadline=None)
     @given(st.randoms(use_true_random=False))

@@ -53,7 +53,15 @@ BY_HAND = {
         refused=("gateway.example", "ftp://gateway.example", "https://user:pw@gateway.example", "http://a/?b=c"),
     ),
     "spec.state.backend": ByHand(
-        together=({"backend": "Ephemeral", "volume": None}, {"backend": "Volume", "volume": {"size": "1Gi"}})
+        together=(
+            {"backend": "Ephemeral", "volume": None, "postgreSQL": None},
+            {"backend": "Volume", "volume": {"size": "1Gi"}, "postgreSQL": None},
+            {
+                "backend": "PostgreSQL",
+                "volume": None,
+                "postgreSQL": {"urlFrom": {"secretKeyRef": {"name": "database", "key": "url"}}},
+            },
+        )
     ),
     "spec.state.volume.size": ByHand(others=("1.5Gi", "2048Mi"), bounds=("999999Ti",), refused=("1", "0Gi", "-1Gi")),
     "spec.runtime.env[].value": ByHand(refused=("postgres://user:pw@db/agents",)),

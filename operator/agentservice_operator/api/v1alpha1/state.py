@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from agentservice_operator.api.markers import Cel, member_of
-from agentservice_operator.api.v1alpha1.base import ApiModel, DnsSubdomain
+from agentservice_operator.api.v1alpha1.base import ApiModel, DnsSubdomain, SecretKeyRef
 
 VolumeSize = Annotated[
     str,
@@ -42,15 +42,34 @@ class Volume(ApiModel):
     )
 
 
+class UrlSource(ApiModel):
+    """Where the URL of a server comes from."""
+
+    secret_key_ref: SecretKeyRef
+    """Key of a Secret that holds the URL, with user and password, and nothing else. A new value is used for new
+    connections, without a restart."""
+
+
+class PostgreSQL(ApiModel):
+    """A database on a PostgreSQL server."""
+
+    url_from: UrlSource
+    """Reference to the URL, `postgresql://USER:PASSWORD@HOST/DATABASE`, whose user must be able to make tables. With
+    `?sslmode=verify-full` the server is checked by the public certificate authorities and those of
+    runtime.trustBundle."""
+
+
 class State(ApiModel):
     """Where conversations are kept."""
 
-    backend: Literal["Ephemeral", "Volume"] = "Ephemeral"
+    backend: Literal["Ephemeral", "Volume", "PostgreSQL"] = "Ephemeral"
     """Ephemeral: in each pod, lost when the pod goes. Volume: on a PersistentVolumeClaim, with a single pod, which is
-    stopped before its successor starts."""
+    stopped before its successor starts. PostgreSQL: in a database that all pods share."""
     volume: Volume | None = None
     """The volume, with backend Volume."""
+    postgresql: Annotated[PostgreSQL | None, Field(alias="postgreSQL")] = None
+    """The database, with backend PostgreSQL."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """A conversation is deleted when it was last used so many days ago."""
 
-    rules: ClassVar = member_of("backend", {"Volume": "volume"})
+    rules: ClassVar = member_of("backend", {"Volume": "volume", "PostgreSQL": "postgreSQL"})
