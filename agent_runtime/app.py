@@ -20,6 +20,7 @@ from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.service import service_routes
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.config import RuntimeConfig
+from agent_runtime.cost import Prices
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
@@ -32,6 +33,7 @@ def build_app(
     config: RuntimeConfig,
     *,
     models: Mapping[str, Model],
+    prices: Prices,
     keys: ApiKeys,
     lifecycle: Lifecycle,
     turns: Turns,
@@ -40,7 +42,7 @@ def build_app(
 ) -> ASGIApp:
     """Routes and stages, put together."""
     handler = wrap_agent(
-        agent_handler(models, conversations),
+        agent_handler(models, prices, conversations),
         turns=turns,
         admission=admission,
         conversations=ConversationLock(),

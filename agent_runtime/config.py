@@ -6,6 +6,7 @@ but Pydantic. Fields are snake_case on the wire too: nobody writes this file by 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +30,10 @@ SERVING_PORT = 8080
 ADMIN_PORT = 9090
 
 
+Price = Annotated[Decimal, Field(ge=0, decimal_places=6)]
+"""USD per so many units. With six places at most, so that one token costs whole pico-dollars."""
+
+
 class _ConfigModel(BaseModel):
     """Unknown fields are ignored: a newer operator may render more than this runtime knows."""
 
@@ -44,6 +49,18 @@ class AnthropicProvider(_ConfigModel):
     """File with the API key; re-read when the kubelet renews the Secret."""
 
 
+class PricingConfig(_ConfigModel):
+    """What a model costs, in USD."""
+
+    input_per_million: Price
+    output_per_million: Price
+    cache_read_per_million: Price | None = None
+    """Absent: as input."""
+    cache_write_per_million: Price | None = None
+    """Absent: 1.25 times the input."""
+    web_search_per_thousand: Price
+
+
 class ModelConfig(_ConfigModel):
     """A handle that agents use; exactly the member of its provider is set."""
 
@@ -55,6 +72,8 @@ class ModelConfig(_ConfigModel):
     first_token_timeout_seconds: Annotated[float, Field(gt=0)]
     retries: Annotated[int, Field(ge=0)]
     """Further tries of a model call after the first, before its first event."""
+    pricing: PricingConfig | None = None
+    """Absent: the public price of the model, where there is one."""
 
 
 class AgentConfig(_ConfigModel):

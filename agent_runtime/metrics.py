@@ -30,6 +30,7 @@ IN_FLIGHT = Gauge("agent_requests_in_flight", "Requests that are being answered 
 QUEUED = Gauge("agent_requests_queued", "Requests that wait for a free place")
 CONCURRENCY_LIMIT = Gauge("agent_concurrency_limit", "Most requests that agents answer at once")
 TOKENS = Counter("agent_tokens_total", "Tokens that the provider counted", ("agent", "model", "kind"))
+COST = Counter("agent_cost_usd_total", "Cost of model calls whose model has a price", ("agent", "model"))
 MODEL_CALLS = Counter("agent_model_calls_total", "Tries of model calls by how they ended", ("model", "outcome"))
 BUILD_INFO = Gauge("agent_build_info", "Always 1; the version of the runtime", ("version",))
 CONFIG_REVISION = Gauge("agent_config_revision", "Always 1; the pod template that this process runs", ("revision",))

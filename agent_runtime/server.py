@@ -21,6 +21,7 @@ from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.bounded_http import BoundedHttpProtocol
 from agent_runtime.config import RuntimeConfig
+from agent_runtime.cost import open_prices
 from agent_runtime.ending import Ending
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
@@ -96,6 +97,7 @@ async def serve_until_told(
         app = build_app(
             config,
             models=models,
+            prices=await open_prices(config),
             keys=keys,
             lifecycle=lifecycle,
             turns=turns,

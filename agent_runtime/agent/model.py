@@ -45,6 +45,8 @@ class Usage:
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    web_searches: int = 0
+    """Searches of the web by the provider, which it bills apart from tokens."""
 
     def by_kind(self) -> Iterable[tuple[str, int]]:
         """The kinds as metrics name them, with their counts."""
@@ -55,7 +57,7 @@ class Usage:
 
     def document(self) -> dict[str, int]:
         """As answers and logs show it."""
-        return {f"{kind}_tokens": count for kind, count in self.by_kind()}
+        return {**{f"{kind}_tokens": count for kind, count in self.by_kind()}, "web_searches": self.web_searches}
 
 
 @dataclass(frozen=True, slots=True)

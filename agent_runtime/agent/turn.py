@@ -11,6 +11,7 @@ from agent_runtime.agent.answer_schema import check_answer
 from agent_runtime.agent.model import Message, Model, ModelCallError, ModelRequest, TextDelta
 from agent_runtime.agent.model_call import call_model
 from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE, UPSTREAM_OVERLOADED, ProblemError
+from agent_runtime.cost import Prices
 from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult, TurnStarted
 from agent_runtime.state.conversations import ConversationStore, Messages
 from agent_runtime.state.database import StateUnavailableError
@@ -19,7 +20,7 @@ OVERLOADED_RETRY_SECONDS = 5
 """What a caller is told to wait where an overloaded provider does not say."""
 
 
-def agent_handler(models: Mapping[str, Model], conversations: ConversationStore) -> Handler:
+def agent_handler(models: Mapping[str, Model], prices: Prices, conversations: ConversationStore) -> Handler:
     """What answers turns, once they have passed all stages."""
 
     async def answer(turn: Turn, emit: Emit) -> TurnResult:
@@ -55,12 +56,14 @@ def agent_handler(models: Mapping[str, Model], conversations: ConversationStore)
             await start()
         completed = answered.completed
         turn.context.usage = completed.usage
+        price = prices.of(model.name, completed.model)
+        turn.context.cost_microdollars = cost = None if price is None else price.microdollars(completed.usage)
         text = "".join(pieces)
         if turn.output_schema is not None:
             await asyncio.to_thread(check_answer, text, turn.output_schema)
         if conversation_id is not None and answered.message.content:
             await conversations.append(turn.principal, turn.agent.name, conversation_id, question, answered.message)
-        return TurnResult(conversation_id, text, completed.model, completed.stop_reason, completed.usage)
+        return TurnResult(conversation_id, text, completed.model, completed.stop_reason, completed.usage, cost)
 
     return _telling_of_state(answer)
 

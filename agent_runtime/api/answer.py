@@ -9,6 +9,7 @@ from agent_runtime.api.ask import Ask
 from agent_runtime.api.content import text_length
 from agent_runtime.api.errors import INTERNAL_ERROR, ProblemError
 from agent_runtime.config import AgentConfig
+from agent_runtime.cost import usd
 from agent_runtime.pipeline.context import RequestContext
 from agent_runtime.pipeline.turn import TurnResult
 
@@ -57,6 +58,7 @@ class Answer:
         ending: dict[str, Any] = {
             "stop_reason": result.stop_reason,
             "model": result.model,
+            "cost_usd": usd(result.cost_microdollars),
             "latency_ms": round(self._context.elapsed() * 1000),
         }
         if self._ask.metadata is not None:

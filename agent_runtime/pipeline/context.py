@@ -29,6 +29,8 @@ class RequestContext:
     conversation_id: str | None = None
     model: str | None = None
     usage: Usage | None = None
+    cost_microdollars: int | None = None
+    """Of all model calls; None also where one of their models has no price."""
     message_length: int | None = None
     status: int | None = None
     """As sent, or what it would have been, had the failure come before the answer began."""

@@ -8,6 +8,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_runtime import metrics
+from agent_runtime.cost import MICRODOLLARS, usd
 from agent_runtime.pipeline.context import RequestContext, context_of
 
 _log = structlog.get_logger()
@@ -58,6 +59,8 @@ def _measure(context: RequestContext) -> None:
     if context.usage is not None and context.model is not None:
         for kind, tokens in context.usage.by_kind():
             metrics.TOKENS.labels(agent, context.model, kind).inc(tokens)
+    if context.cost_microdollars is not None and context.model is not None:
+        metrics.COST.labels(agent, context.model).inc(context.cost_microdollars / MICRODOLLARS)
 
 
 def _write_line(scope: Scope, context: RequestContext, more: dict[str, Any]) -> None:
@@ -72,6 +75,7 @@ def _write_line(scope: Scope, context: RequestContext, more: dict[str, Any]) -> 
         "conversation_id": context.conversation_id,
         "model": context.model,
         "message_length": context.message_length,
+        "cost_usd": usd(context.cost_microdollars),
     }
     if context.usage is not None:
         fields |= context.usage.document()

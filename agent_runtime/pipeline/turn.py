@@ -51,6 +51,8 @@ class TurnResult:
     model: str
     stop_reason: str
     usage: Usage
+    cost_microdollars: int | None
+    """None: a model that answered has no price."""
 
 
 TurnEvent = TurnStarted | TextDelta

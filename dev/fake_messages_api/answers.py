@@ -91,7 +91,7 @@ def _tool_events(script: Script) -> Iterator[bytes]:
 
 
 def _envelope(
-    request: dict[str, Any], content: list[dict[str, Any]], stop_reason: str | None, usage: dict[str, int]
+    request: dict[str, Any], content: list[dict[str, Any]], stop_reason: str | None, usage: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "id": "msg_fake",
@@ -109,7 +109,7 @@ def _stop_reason(script: Script) -> str:
     return script.stop_reason or ("tool_use" if script.tool_use else "end_turn")
 
 
-def _usage(script: Script, request: dict[str, Any]) -> dict[str, int]:
+def _usage(script: Script, request: dict[str, Any]) -> dict[str, Any]:
     return {
         "input_tokens": count_tokens(request),
         "cache_creation_input_tokens": 0,

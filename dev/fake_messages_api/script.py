@@ -30,7 +30,7 @@ class Script(BaseModel):
     """Tool calls after the text; the stop reason is then tool_use."""
     stop_reason: str | None = None
     """None: tool_use with tool calls, else end_turn."""
-    usage: dict[str, int] = {}
+    usage: dict[str, Any] = {}
     """Counts that differ from the usual ones, as the API names them."""
 
     status: int = 200

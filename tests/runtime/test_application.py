@@ -18,6 +18,7 @@ from agent_runtime.agent.providers.echo import EchoProvider
 from agent_runtime.api import event_stream
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
+from agent_runtime.cost import Prices
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.metrics import REQUESTS
 from agent_runtime.pipeline.admission import Admission
@@ -63,6 +64,7 @@ def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
     return build_app(
         config,
         models={"main": model},
+        prices=Prices(config.models, None),
         keys=ApiKeys(directory / "api-keys"),
         lifecycle=Lifecycle(),
         turns=Turns(),

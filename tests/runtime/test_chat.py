@@ -34,7 +34,14 @@ def test_an_answer_has_these_fields(provided: Provided) -> None:
         "message": "Hello, you",
         "model": "claude-sonnet-5-5",
         "stop_reason": "end_turn",
-        "usage": {"input_tokens": 5, "output_tokens": 2, "cache_read_tokens": 7, "cache_write_tokens": 0},
+        "usage": {
+            "input_tokens": 5,
+            "output_tokens": 2,
+            "cache_read_tokens": 7,
+            "cache_write_tokens": 0,
+            "web_searches": 0,
+        },
+        "cost_usd": 0.000031,
         "metadata": {"ticket": "17"},
     }
 

@@ -25,7 +25,7 @@ from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.turn import PRIORITY, Turn, TurnEvent, TurnResult
 
-RESULT = TurnResult(None, "", "echo", "end_turn", Usage())
+RESULT = TurnResult(None, "", "echo", "end_turn", Usage(), 0)
 
 
 async def call(app: ASGIApp, *bodies: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[int, dict[str, Any]]:

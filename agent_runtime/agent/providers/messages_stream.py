@@ -153,6 +153,7 @@ def _usage(raw: dict[str, Any]) -> Usage:
         output=_count(raw.get("output_tokens")),
         cache_read=_count(raw.get("cache_read_input_tokens")),
         cache_write=_count(raw.get("cache_creation_input_tokens")),
+        web_searches=_count((raw.get("server_tool_use") or {}).get("web_search_requests")),
     )
 
 

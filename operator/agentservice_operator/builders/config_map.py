@@ -15,10 +15,11 @@ from agent_runtime.config import (
     AgentConfig,
     AnthropicProvider,
     ModelConfig,
+    PricingConfig,
     RuntimeConfig,
     StateConfig,
 )
-from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Ingress, Model, SecretKeyRef, State
+from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Ingress, Model, Pricing, SecretKeyRef, State
 from agentservice_operator.builders import names
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.drain import drain
@@ -105,7 +106,12 @@ def _model(model: Model) -> ModelConfig:
         max_tokens=model.max_tokens,
         first_token_timeout_seconds=model.first_token_timeout_seconds,
         retries=model.retries,
+        pricing=model.pricing and _pricing(model.pricing),
     )
+
+
+def _pricing(pricing: Pricing) -> PricingConfig:
+    return PricingConfig.model_validate(pricing.model_dump(by_alias=False))
 
 
 def _agent(agent: Agent, default_model: str, context: BuildContext) -> AgentConfig:

@@ -89,6 +89,11 @@ RULES = (
     ),
     Refusal({"spec.models.0.provider": "Anthropic"}, "spec.models[0].anthropic", "anthropic must be set where"),
     Refusal(
+        {"spec.models.0.pricing": {"inputPerMillion": "free", "outputPerMillion": "1"}},
+        "spec.models[0].pricing.inputPerMillion",
+        "a price must be a decimal number of USD with at most six places",
+    ),
+    Refusal(
         {"spec.models.0": CLAUDE, "spec.models.0.anthropic.baseURL": "https://user:pw@gateway"},
         "spec.models[0].anthropic.baseURL",
         "baseURL must be an http or https URL of host, port and path only",

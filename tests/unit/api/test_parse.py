@@ -52,7 +52,7 @@ def test_numbers_are_taken_up_to_their_bounds(path: str, least: int, largest: in
 
 
 def test_what_a_newer_api_added_is_ignored() -> None:
-    service = parse(changed({"spec.budget": {"period": "Day"}, "spec.models.0.pricing": {}}))
+    service = parse(changed({"spec.budget": {"period": "Day"}, "spec.models.0.fallbacks": ["small"]}))
 
     assert service.spec.models[0].name == "main"
 

@@ -45,6 +45,8 @@ def _pods_metric(average: str) -> dict[str, Any]:
     }
 
 
+_DOLLARS = ByHand(others=("4.25",), bounds=("0", "999999999.999999"), refused=("", "-1", "1e3", "0.0000001", "2,5"))
+
 BY_HAND = {
     "spec.models[].provider": ByHand(together=({"provider": "Echo", "anthropic": None},)),
     "spec.models[].anthropic.baseURL": ByHand(
@@ -52,6 +54,16 @@ BY_HAND = {
         bounds=("http://a",),
         refused=("gateway.example", "ftp://gateway.example", "https://user:pw@gateway.example", "http://a/?b=c"),
     ),
+    **{
+        f"spec.models[].pricing.{price}": _DOLLARS
+        for price in (
+            "inputPerMillion",
+            "outputPerMillion",
+            "cacheReadPerMillion",
+            "cacheWritePerMillion",
+            "webSearchPerThousand",
+        )
+    },
     "spec.state.backend": ByHand(
         together=(
             {"backend": "Ephemeral", "volume": None, "postgreSQL": None},

@@ -82,6 +82,7 @@ __all__ = [
     "Observability",
     "ParentRef",
     "PodMonitor",
+    "Pricing",
     "PrometheusRule",
     "ResourceRequirements",
     "Rollout",
@@ -111,6 +112,16 @@ BaseUrl = Annotated[
 ]
 
 
+Dollars = Annotated[
+    str,
+    Field(min_length=1, max_length=16),
+    matching(
+        r"^[0-9]{1,9}(\.[0-9]{1,6})?$",
+        'a price must be a decimal number of USD with at most six places, such as "2.50"',
+    ),
+]
+
+
 class Credentials(ApiModel):
     """The key that a provider asks for."""
 
@@ -129,6 +140,21 @@ class AnthropicModel(ApiModel):
     """The provider's API key."""
 
 
+class Pricing(ApiModel):
+    """What a model costs, in USD."""
+
+    input_per_million: Dollars
+    """Of a million tokens of the prompt that no cache has to do with."""
+    output_per_million: Dollars
+    """Of a million tokens of the answer."""
+    cache_read_per_million: Dollars | None = None
+    """Of a million tokens read from the provider's prompt cache. Absent: as inputPerMillion."""
+    cache_write_per_million: Dollars | None = None
+    """Of a million tokens written to it. Absent: 1.25 times inputPerMillion."""
+    web_search_per_thousand: Dollars = "10"
+    """Of a thousand searches of the web by the provider."""
+
+
 class Model(ApiModel):
     """A model under a handle that agents use."""
 
@@ -144,6 +170,8 @@ class Model(ApiModel):
     """How long the first token may take before the call counts as failed."""
     retries: Annotated[int, Field(ge=0, le=5)] = 1
     """Further tries after a call that failed before its first token."""
+    pricing: Pricing | None = None
+    """What the model costs. Absent: the public list price that the runtime knows; a model that has none is unpriced."""
 
     rules: ClassVar = member_of("provider", {"Anthropic": "anthropic"})
 
