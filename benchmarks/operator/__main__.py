@@ -1,6 +1,6 @@
 """``make bench-operator``: measure the operator, keep the raw figures, write the table.
 
-python -m benchmarks.operator [--count 500] [--many 1000] [--rounds 3] [--keep]
+python -m benchmarks.operator [--count 500] [--many 1000] [--rounds 2] [--keep]
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument(
         "--many", type=int, default=1000, help="AgentServices that memory and reaction are measured with"
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--neighbours", type=int, default=measure.NEIGHBOURS)
     parser.add_argument("--foreign", type=int, default=measure.FOREIGN)
     parser.add_argument("--keep", action="store_true", help="write the raw figures and docs/benchmarks.md")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 import sys
@@ -317,6 +318,10 @@ def main() -> None:
             print(f"{variable}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - no log yet
         sys.exit(2)
     configure_logging(settings.log_level)
+    # What the imports made stays. Looked through at each full collection, it would make these dear and seldom: to list
+    # all that 600 AgentServices have took 1.2 s of CPU instead of 0.8.
+    gc.collect()
+    gc.freeze()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             went_well = runner.run(run(settings))
