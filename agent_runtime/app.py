@@ -26,6 +26,7 @@ from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.interruption import Turns
+from agent_runtime.state.conversation_leases import ConversationLeases
 from agent_runtime.state.conversations import ConversationStore
 
 
@@ -39,13 +40,14 @@ def build_app(
     turns: Turns,
     admission: Admission,
     conversations: ConversationStore,
+    leases: ConversationLeases | None,
 ) -> ASGIApp:
     """Routes and stages, put together."""
     handler = wrap_agent(
         agent_handler(models, prices, conversations),
         turns=turns,
         admission=admission,
-        conversations=ConversationLock(),
+        conversations=ConversationLock(leases),
         timeout_seconds=config.request_timeout_seconds,
     )
     # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.

@@ -27,8 +27,10 @@ from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import ConfigurationError
+from agent_runtime.state.conversation_leases import ConversationLeases
 from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.engines import open_database
+from agent_runtime.state.presence import Presence
 
 _log = structlog.get_logger()
 
@@ -86,7 +88,13 @@ async def serve_until_told(
         await _run_beside(stack, keys.watch())
         database = await open_database(config)
         stack.push_async_callback(database.aclose)
-        conversations = SqlConversations(database, max_bytes=config.state.max_bytes)
+        presence = Presence(database)
+        stack.push_async_callback(presence.withdraw)
+        await _run_beside(stack, presence.keep())
+        leases = ConversationLeases(database, presence) if database.shared else None
+        if leases is not None:
+            stack.push_async_callback(leases.aclose)
+        conversations = SqlConversations(database, leases=leases, max_bytes=config.state.max_bytes)
         await _run_beside(stack, conversations.keep_for(config.state.retention_days))
         models.update(await open_models(config))
         for model in models.values():
@@ -103,6 +111,7 @@ async def serve_until_told(
             turns=turns,
             admission=admission,
             conversations=conversations,
+            leases=leases,
         )
         server = await _start(app, listener)
         await _run_beside(stack, server.main_loop())

@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 import orjson
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from agent_runtime.agent.model import Message
+from agent_runtime.state.conversation_leases import HELD, ConversationLeases
 from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.schema import conversations, messages
 from agent_runtime.state.sqlite import used_bytes
@@ -47,6 +48,7 @@ class SqlConversations:
 
     Args:
         database: where they are kept.
+        leases: those of this process: without the one it took, nothing is added to a conversation.
         max_bytes: most bytes of the database; beyond, the least recently used conversations go. None: no limit.
         max_conversation_bytes: most bytes of messages in one; its oldest turns go first, a question with its answer.
         clock: seconds since 1970.
@@ -56,11 +58,13 @@ class SqlConversations:
         self,
         database: Database,
         *,
+        leases: ConversationLeases | None = None,
         max_bytes: int | None = None,
         max_conversation_bytes: int = MAX_CONVERSATION_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
+        self._leases = leases
         self._max_bytes = max_bytes
         self._max_conversation_bytes = max_conversation_bytes
         self._clock = clock
@@ -77,12 +81,13 @@ class SqlConversations:
     async def append(self, principal: str, agent: str, conversation_id: str, *messages: Message) -> None:
         """See ConversationStore.append."""
         key = _key(principal, agent, conversation_id)
+        lease = self._leases.token((principal, conversation_id)) if self._leases is not None else None
         rows = [_row(key, message) for message in messages]
         added = sum(len(row["content"].encode()) for row in rows)
         change = {"now": round(self._clock() * 1000), "added": added, "count": len(messages)}
 
         def work(connection: Connection) -> None:
-            row = connection.execute(_GROW, key | change).one_or_none()
+            row = _grow(connection, key | change, lease)
             if row is None:
                 connection.execute(_BEGIN, key | change)
             size, end = row or (added, len(messages))
@@ -147,6 +152,8 @@ _GROW = (
     )
     .returning(conversations.c.bytes, conversations.c.next_position)
 )
+_GROW_HELD = _GROW.where(HELD)
+_HELD = select(HELD)
 _BEGIN = insert(conversations).values(
     id=bindparam("of_id"),
     principal=bindparam("of_principal"),
@@ -173,6 +180,17 @@ def _row(key: dict[str, Any], message: Message) -> dict[str, Any]:
 
 def _message(role: Literal["user", "assistant"], content: str, is_blocks: bool) -> Message:  # noqa: FBT001 - a row
     return Message(role, tuple(orjson.loads(content)) if is_blocks else content)
+
+
+def _grow(connection: Connection, change: dict[str, Any], lease: str | None) -> Row[int, int] | None:
+    """Bytes and next position of a conversation that grows; None where there is none."""
+    if lease is None:
+        return connection.execute(_GROW, change).one_or_none()
+    held = change | {"of_token": lease}
+    row = connection.execute(_GROW_HELD, held).one_or_none()
+    if row is None and not connection.execute(_HELD, held).scalar():
+        raise StateUnavailableError("another replica has taken the conversation over")
+    return row
 
 
 def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) -> None:

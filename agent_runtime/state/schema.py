@@ -27,3 +27,19 @@ messages = Table(
     Column("content", Text, nullable=False),
     Column("is_blocks", Boolean, nullable=False, doc="content is a JSON array of content blocks, not plain text"),
 )
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("expires_at", BigInteger, nullable=False, doc="by the clock of the database; a process moves it on"),
+)
+
+conversation_leases = Table(
+    "conversation_leases",
+    metadata,
+    Column("principal", String(253), primary_key=True),
+    Column("conversation_id", String(32), primary_key=True),
+    Column("process", String(32), nullable=False, doc="that answers in it; when that has expired, the lease is free"),
+    Column("token", String(32), nullable=False, doc="of this one lease"),
+)

@@ -80,6 +80,20 @@ def postgresql() -> Iterator[Postgresql]:
         pytest.skip(f"no PostgreSQL on this machine: {error}")
 
 
+@pytest.fixture
+def own_server(postgresql: Postgresql) -> Iterator[Postgresql]:
+    """A PostgreSQL server that the test may stop."""
+    del postgresql  # where that one can't be had, this one can't either
+    with servers.postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def url_file(postgresql: Postgresql, tmp_path: Path) -> Path:
+    """Holds the URL of an empty database."""
+    return url_of_new_database(postgresql, tmp_path)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
     """The part of a configuration that says where state is kept: an empty database on each engine."""

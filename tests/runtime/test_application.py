@@ -70,6 +70,7 @@ def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
         turns=Turns(),
         admission=Admission(limit=1, queue_limit=0),
         conversations=NoConversations(),
+        leases=None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,27 +15,12 @@ from agent_runtime.state import postgresql as module
 from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.postgresql import PostgresqlDatabase, open_postgresql
-from dev import servers
 from dev.servers import Postgresql
 from tests.runtime.conftest import url_of_new_database
 from tests.runtime.first_schema import CONVERSATION, FIRST_SCHEMA
 from tests.runtime.runtime_process import OTHER_KEY, runtime_process
 
 HI = Message("user", "Hi")
-
-
-@pytest.fixture
-def url_file(postgresql: Postgresql, tmp_path: Path) -> Path:
-    """Holds the URL of an empty database."""
-    return url_of_new_database(postgresql, tmp_path)
-
-
-@pytest.fixture
-def own_server(postgresql: Postgresql) -> Iterator[Postgresql]:
-    """A server that the test may stop."""
-    del postgresql  # where that one can't be had, this one can't either
-    with servers.postgresql() as server:
-        yield server
 
 
 async def opened(url_file: Path) -> PostgresqlDatabase:

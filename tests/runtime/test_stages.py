@@ -170,7 +170,7 @@ async def test_nobody_waits_for_a_place_for_ever() -> None:
 
 
 async def test_locks_of_conversations_are_forgotten_after_use() -> None:
-    lock = ConversationLock(wait_seconds=0.05)
+    lock = ConversationLock(None, wait_seconds=0.05)
 
     async def answer(_turn: Turn, _emit: Any) -> TurnResult:
         await asyncio.sleep(0)
