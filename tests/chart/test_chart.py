@@ -185,7 +185,7 @@ def test_scheduling_given_by_the_user_replaces_the_default_spread(render: Render
     assert spec["topologySpreadConstraints"] == [constraint]
 
 
-def test_a_strict_network_lets_the_operator_reach_only_dns_the_api_server_and_agents(render: Render) -> None:
+def test_sec_15_a_strict_network_lets_the_operator_reach_only_dns_the_api_server_and_agents(render: Render) -> None:
     policy = one(render({"networkPolicy": {"apiServerPorts": [6443]}}), "NetworkPolicy")["spec"]
 
     assert policy["policyTypes"] == ["Ingress", "Egress"]
