@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := operator agent_runtime dev tests benchmarks
 
-.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign walks mutants bench-operator check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign walks mutants bench-operator bench-runtime check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
@@ -47,6 +47,9 @@ mutants: $(READY) ## Break every promise on purpose and see its test fail; MUTAN
 bench-operator: $(READY) ## Measure the operator against its floor and its goals; KEEP=1 writes docs/benchmarks.md
 	@PYTHONPATH=.:operator $(BIN)/python -m benchmarks.operator $(if $(KEEP),--keep)
 
+bench-runtime: $(READY) ## Measure the runtime beside LiteLLM's proxy and plain FastAPI; KEEP=1 keeps the raw figures
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.runtime $(if $(KEEP),--keep)
+
 check: $(READY) ## Lint, types, imports, spelling, generated files fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,6 +67,8 @@ lock: $(READY) ## Resolve the newest dependencies into requirements/
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-annotate --no-header $${extras:+$$(printf -- '--extra %s ' $$extras)} pyproject.toml -o requirements/$$name.txt; \
 	done
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header benchmarks/runtime/litellm/pyproject.toml -o benchmarks/runtime/litellm/requirements.txt
 
 clean: ## Remove the virtual environment and caches inside the repository
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

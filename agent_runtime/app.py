@@ -13,10 +13,12 @@ from starlette.types import ASGIApp
 
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.turn import agent_handler
+from agent_runtime.api.agents import agent_routes
 from agent_runtime.api.ask import Agents
 from agent_runtime.api.batch import batch_routes
 from agent_runtime.api.chat import chat_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
+from agent_runtime.api.health import health_routes
 from agent_runtime.api.service import service_routes
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.config import RuntimeConfig
@@ -26,8 +28,10 @@ from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.interruption import Turns
+from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.state.conversation_leases import ConversationLeases
 from agent_runtime.state.conversations import ConversationStore
+from agent_runtime.state.database import Database
 
 
 def build_app(
@@ -39,12 +43,15 @@ def build_app(
     lifecycle: Lifecycle,
     turns: Turns,
     admission: Admission,
+    database: Database,
     conversations: ConversationStore,
     leases: ConversationLeases | None,
 ) -> ASGIApp:
     """Routes and stages, put together."""
+    statistics = Statistics(agent.name for agent in config.agents)
     handler = wrap_agent(
         agent_handler(models, prices, conversations),
+        statistics=statistics,
         turns=turns,
         admission=admission,
         conversations=ConversationLock(leases),
@@ -57,7 +64,18 @@ def build_app(
     agents = Agents.of(config)
     app.include_router(chat_routes(agents, handler))
     app.include_router(batch_routes(agents, handler))
+    app.include_router(agent_routes(config, statistics))
     app.include_router(service_routes(config, lifecycle))
+    app.include_router(
+        health_routes(
+            config,
+            lifecycle=lifecycle,
+            models=models,
+            database=database,
+            admission=admission,
+            statistics=statistics,
+        )
+    )
     return app
 
 

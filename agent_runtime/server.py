@@ -110,6 +110,7 @@ async def serve_until_told(
             lifecycle=lifecycle,
             turns=turns,
             admission=admission,
+            database=database,
             conversations=conversations,
             leases=leases,
         )

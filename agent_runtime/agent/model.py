@@ -48,6 +48,16 @@ class Usage:
     web_searches: int = 0
     """Searches of the web by the provider, which it bills apart from tokens."""
 
+    def __add__(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.web_searches + other.web_searches,
+        )
+
     def by_kind(self) -> Iterable[tuple[str, int]]:
         """The kinds as metrics name them, with their counts."""
         yield "input", self.input

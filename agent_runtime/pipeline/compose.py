@@ -23,6 +23,7 @@ from agent_runtime.pipeline.lame_duck import lame_duck
 from agent_runtime.pipeline.path_prefix import path_prefix
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
+from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.pipeline.telemetry import telemetry
 from agent_runtime.pipeline.turn import Handler, Stage
 
@@ -42,10 +43,17 @@ def wrap_routes(routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle, prefix:
 
 
 def wrap_agent(
-    agent: Handler, *, turns: Turns, admission: Admission, conversations: ConversationLock, timeout_seconds: float
+    agent: Handler,
+    *,
+    statistics: Statistics,
+    turns: Turns,
+    admission: Admission,
+    conversations: ConversationLock,
+    timeout_seconds: float,
 ) -> Handler:
     """`agent` behind everything that a turn passes after its input is read."""
     stages: list[Stage] = [
+        statistics,
         turns.interruptible(),
         admission,
         conversations,

@@ -34,7 +34,7 @@ from benchmarks.operator.load import (
     observed,
     write_children,
 )
-from benchmarks.operator.process_figures import cpu_seconds, resident_kib
+from benchmarks.process_figures import cpu_seconds, resident_kib
 from dev.cluster import Cluster
 from dev.controlplane import control_plane
 from dev.process import running

@@ -15,7 +15,7 @@ from agentservice_operator.kube.decoding import decode
 from agentservice_operator.kube.transport import CONCURRENCY
 from agentservice_operator.settings import Settings
 
-from benchmarks.operator.process_figures import resident_kib
+from benchmarks.process_figures import resident_kib
 from dev.cluster import Cluster
 from tests.controlplane.agent_services import DEADLINE, AgentServices, Object
 from tests.controlplane.fault_proxy import FaultProxy

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import Connection
 from starlette.types import ASGIApp, Message, Send
 
 from agent_runtime.agent.model import Message as ConversationMessage
@@ -58,6 +59,18 @@ class NoConversations:
         raise StateUnavailableError("its disk is full")
 
 
+class NoDatabase:
+    """A database that fails."""
+
+    shared = False
+
+    async def run(self, _work: Callable[[Connection], Any]) -> Any:
+        raise StateUnavailableError("its disk is full")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
 def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
     config = load_config(write_config(directory, **fields))
     model = Model("main", provider, max_tokens=10, first_token_timeout_seconds=10, retries=0)
@@ -69,12 +82,13 @@ def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
         lifecycle=Lifecycle(),
         turns=Turns(),
         admission=Admission(limit=1, queue_limit=0),
+        database=NoDatabase(),
         conversations=NoConversations(),
         leases=None,
     )
 
 
-async def post(app: ASGIApp, path: str, *messages: Message, send: Send) -> None:
+async def post(app: ASGIApp, path: str, *messages: Message, send: Send, method: str = "POST") -> None:
     """POST to `path`, with what the server receives: `messages`, then nothing more."""
     coming = iter(messages)
 
@@ -85,7 +99,7 @@ async def post(app: ASGIApp, path: str, *messages: Message, send: Send) -> None:
         raise AssertionError("nothing sets that event")
 
     headers = [(b"x-api-key", KEY.encode()), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
     async with asyncio.timeout(30):
         await app(scope, receive, send)
 
@@ -211,3 +225,13 @@ async def test_a_prefix_leaves_no_trace_in_the_metrics(tmp_path: Path) -> None:
     routes = {sample.labels["route"] for metric in REQUESTS.collect() for sample in metric.samples}
     assert "/v1/chat/stream" in routes
     assert not [route for route in routes if "support" in route]
+
+
+async def test_health_is_degraded_where_the_database_fails_and_stateless_requests_are_answered(tmp_path: Path) -> None:
+    app, caller = application(tmp_path, EchoProvider()), Caller()
+
+    await post(app, "/health", send=caller.take, method="GET")
+
+    health = orjson.loads(caller.text)
+    assert (caller.status, health["status"]) == (200, "degraded")
+    assert health["components"]["database"]["message"] == "its disk is full; requests with store: false are answered"

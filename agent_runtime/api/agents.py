@@ -1,0 +1,43 @@
+"""The agents of the service, and how they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from agent_runtime.api.errors import AGENT_NOT_FOUND, ProblemError
+from agent_runtime.config import AgentConfig, RuntimeConfig
+from agent_runtime.pipeline.statistics import Statistics
+
+SCOPE = "pod"
+"""Whom the numbers are about: the process that answers. Replicas have their own."""
+
+
+def agent_routes(config: RuntimeConfig, statistics: Statistics) -> APIRouter:
+    """GET /v1/agents and /v1/agents/{name}."""
+    router = APIRouter()
+    agents = {agent.name: agent for agent in config.agents}
+
+    @router.get("/v1/agents")
+    async def every() -> dict[str, Any]:
+        return {"items": [document(agent) for agent in agents.values()], "next_cursor": None, "scope": SCOPE}
+
+    @router.get("/v1/agents/{name}")
+    async def one(name: str) -> dict[str, Any]:
+        try:
+            agent = agents[name]
+        except KeyError:
+            raise ProblemError(AGENT_NOT_FOUND, f"This service has the agents {', '.join(agents)}.") from None
+        return {**document(agent), "scope": SCOPE}
+
+    def document(agent: AgentConfig) -> dict[str, Any]:
+        return {
+            "name": agent.name,
+            "description": agent.description,
+            "default": agent.name == config.default_agent,
+            "model": agent.model,
+            "statistics": statistics.of[agent.name].document(),
+        }
+
+    return router

@@ -1,0 +1,144 @@
+"""GET /health: how the process and what it needs do, for people and monitors with a key. Never calls a model."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from sqlalchemy import Connection, select
+from starlette.responses import Response
+
+from agent_runtime import __version__
+from agent_runtime.agent.health import Health as ModelHealth
+from agent_runtime.agent.model import Model
+from agent_runtime.config import RuntimeConfig
+from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.statistics import Statistics
+from agent_runtime.state.database import Database, StateUnavailableError
+
+DATABASE_SECONDS = 2.0
+"""After which a database that does not answer counts as failing."""
+_PAGE_BYTES = resource.getpagesize()
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class Status(StrEnum):
+    """Of a component, and of all of them."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """Some requests fail, or may."""
+    UNHEALTHY = "unhealthy"
+    """No agent can answer."""
+
+
+def health_routes(
+    config: RuntimeConfig,
+    *,
+    lifecycle: Lifecycle,
+    models: Mapping[str, Model],
+    database: Database,
+    admission: Admission,
+    statistics: Statistics,
+) -> APIRouter:
+    """GET /health."""
+    router = APIRouter()
+
+    @router.get("/health")
+    async def health() -> Response:
+        components = {"database": await _database(database)}
+        components |= {f"model {name}": _model(model) for name, model in models.items()}
+        agents = {
+            name: {
+                "status": Status.DEGRADED if each.degraded else Status.HEALTHY,
+                "error_percent": round(100 * each.error_share, 1),
+            }
+            for name, each in statistics.of.items()
+        }
+        used = {agent.model for agent in config.agents}
+        status = _overall(
+            [component["status"] for component in components.values()] + [agent["status"] for agent in agents.values()],
+            answering=any(components[f"model {name}"]["status"] is not Status.UNHEALTHY for name in used),
+        )
+        document = {
+            "status": status,
+            "version": __version__,
+            "phase": lifecycle.phase.value,
+            "uptime_seconds": round(time.monotonic() - lifecycle.started_at, 3),
+            "components": components,
+            "agents": agents,
+            "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
+            "resources": await asyncio.to_thread(_resources, config),
+        }
+        code = HTTPStatus.SERVICE_UNAVAILABLE if status is Status.UNHEALTHY else HTTPStatus.OK
+        headers = {"Cache-Control": "no-store"}
+        return Response(orjson.dumps(document), code, headers, media_type="application/json")
+
+    return router
+
+
+def _overall(statuses: list[Status], *, answering: bool) -> Status:
+    if not answering:
+        return Status.UNHEALTHY
+    return Status.HEALTHY if all(status is Status.HEALTHY for status in statuses) else Status.DEGRADED
+
+
+async def _database(database: Database) -> dict[str, Any]:
+    """Degraded at worst: without a database, requests with ``store: false`` are answered all the same."""
+
+    def ask(connection: Connection) -> None:
+        connection.execute(select(1))
+
+    began = time.monotonic()
+    message = None
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            await database.run(ask)
+    except StateUnavailableError as error:
+        message = f"{error}; requests with store: false are answered"
+    except TimeoutError:
+        message = f"does not answer within {DATABASE_SECONDS:g} s; requests with store: false are answered"
+    component = {
+        "status": Status.DEGRADED if message else Status.HEALTHY,
+        "latency_ms": round(1000 * (time.monotonic() - began), 1),
+    }
+    return {**component, "message": message} if message else component
+
+
+def _model(model: Model) -> dict[str, Any]:
+    """From the calls that were made: a model that nobody has asked yet is taken for healthy."""
+    now = model.health.now
+    if now.health is ModelHealth.FAILING:
+        return {"status": Status.UNHEALTHY, "message": f"its latest calls failed: {now.code}"}
+    return {"status": Status.HEALTHY}
+
+
+def _resources(config: RuntimeConfig) -> dict[str, Any]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    resources: dict[str, Any] = {
+        "cpu": {"seconds": round(usage.ru_utime + usage.ru_stime, 3)},
+        "memory": {"resident_bytes": resident, "limit_bytes": _memory_limit()},
+    }
+    if config.state.path is not None:
+        disk = shutil.disk_usage(Path(config.state.path).parent)
+        resources["disk"] = {"used_bytes": disk.used, "total_bytes": disk.total}
+    return resources
+
+
+def _memory_limit() -> int | None:
+    """Of the container; None where it has none, or where no cgroup tells."""
+    try:
+        return int(_MEMORY_LIMIT.read_text())
+    except (OSError, ValueError):
+        return None
