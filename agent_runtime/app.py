@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from agent_runtime.agent.model import Model
+from agent_runtime.agent.tools.tool import Tool
 from agent_runtime.agent.turn import agent_handler
 from agent_runtime.api.agents import agent_routes
 from agent_runtime.api.ask import Agents
@@ -39,6 +40,7 @@ def build_app(
     *,
     models: Mapping[str, Model],
     prices: Prices,
+    tools: Mapping[str, Tool],
     keys: ApiKeys,
     lifecycle: Lifecycle,
     turns: Turns,
@@ -50,7 +52,7 @@ def build_app(
     """Routes and stages, put together."""
     statistics = Statistics(agent.name for agent in config.agents)
     handler = wrap_agent(
-        agent_handler(models, prices, conversations),
+        agent_handler(models, prices, tools, conversations, max_history_tokens=config.max_history_tokens),
         statistics=statistics,
         turns=turns,
         admission=admission,

@@ -7,7 +7,7 @@ but Pydantic. Fields are snake_case on the wire too: nobody writes this file by 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -76,13 +76,47 @@ class ModelConfig(_ConfigModel):
     """Absent: the public price of the model, where there is one."""
 
 
+class HeaderConfig(_ConfigModel):
+    """A header of the requests to a tool; exactly one of its values is set."""
+
+    name: str
+    value: str | None = None
+    value_file: str | None = None
+    """File with the value; re-read when the kubelet renews the Secret."""
+
+
+class HttpToolConfig(_ConfigModel):
+    """A tool that is one HTTP request."""
+
+    description: str | None = None
+    """What it does, for the model."""
+    method: Literal["GET", "POST"]
+    url: str
+    """With ``{placeholders}`` after the host, which the input fills in."""
+    input_schema: dict[str, Any]
+    """JSON schema of the input, an object."""
+    headers: tuple[HeaderConfig, ...] = ()
+
+
+class ToolConfig(_ConfigModel):
+    """Something that agents can do; exactly the member of its type is set."""
+
+    name: str
+    type: Literal["HTTP"]
+    http: HttpToolConfig | None = None
+    timeout_seconds: Annotated[float, Field(gt=0)]
+
+
 class AgentConfig(_ConfigModel):
-    """One agent: a system prompt on a model."""
+    """One agent: a system prompt on a model, and tools."""
 
     name: str
     description: str | None = None
     system_prompt: str
     model: str
+    tools: tuple[str, ...] = ()
+    max_turns: Annotated[int, Field(ge=1)] = 8
+    """Most model calls of one request."""
 
 
 class StateConfig(_ConfigModel):
@@ -107,6 +141,9 @@ class RuntimeConfig(_ConfigModel):
     models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)]
     agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)]
     default_agent: str
+    tools: tuple[ToolConfig, ...] = ()
+    max_history_tokens: Annotated[int, Field(ge=1)] = 100_000
+    """Most tokens, by our estimate, of a conversation that the model is shown again."""
     path_prefix: str | None = None
     """Where a proxy in front of several services sends the requests of this one, such as ``/support``."""
     request_timeout_seconds: Annotated[float, Field(gt=0)]

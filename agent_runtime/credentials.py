@@ -1,9 +1,10 @@
-"""The key of a provider: a mounted file, re-read when the kubelet renews it."""
+"""Keys and other secret values that we show to others: mounted files, re-read when the kubelet renews them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -29,11 +30,32 @@ def read_key(path: Path) -> str:
     return content.decode("ascii")
 
 
-class CredentialsFile:
-    """One key in one file."""
+def read_header(path: Path) -> str:
+    """The value of a header in a file, such as ``Bearer KEY``.
 
-    def __init__(self, path: Path) -> None:
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no such value; the message says what instead, and nothing of it.
+    """
+    content = path.read_bytes().strip()
+    if not content:
+        raise ValueError("is empty")
+    if any(not ord(" ") <= byte <= ord("~") for byte in content):
+        raise ValueError("is no value of a header: it has line breaks or letters beyond ASCII in it")
+    return content.decode("ascii")
+
+
+class CredentialsFile:
+    """One secret value in one file.
+
+    Args:
+        path: of the file.
+        read: how its content is understood.
+    """
+
+    def __init__(self, path: Path, read: Callable[[Path], str] = read_key) -> None:
         self._path = path
+        self._read_value = read
         self._key = ""
         self._modified = 0
         self._looked_at = 0.0
@@ -48,7 +70,7 @@ class CredentialsFile:
         try:
             # The time before the content: a change in between is seen at the next look.
             self._modified = self._path.stat().st_mtime_ns
-            self._key = read_key(self._path)
+            self._key = self._read_value(self._path)
         except (OSError, ValueError) as error:
             if not self._key:
                 raise

@@ -32,5 +32,9 @@ CONCURRENCY_LIMIT = Gauge("agent_concurrency_limit", "Most requests that agents 
 TOKENS = Counter("agent_tokens_total", "Tokens that the provider counted", ("agent", "model", "kind"))
 COST = Counter("agent_cost_usd_total", "Cost of model calls whose model has a price", ("agent", "model"))
 MODEL_CALLS = Counter("agent_model_calls_total", "Tries of model calls by how they ended", ("model", "outcome"))
+TOOL_CALLS = Counter("agent_tool_calls_total", "Calls of tools by how they ended", ("agent", "tool", "outcome"))
+TOOL_DURATION = Histogram(
+    "agent_tool_duration_seconds", "Time of a call of a tool", ("agent", "tool", "outcome"), buckets=_REQUEST_BUCKETS
+)
 BUILD_INFO = Gauge("agent_build_info", "Always 1; the version of the runtime", ("version",))
 CONFIG_REVISION = Gauge("agent_config_revision", "Always 1; the pod template that this process runs", ("revision",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import math
 import signal
 import socket
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import open_models
+from agent_runtime.agent.tools import open_tools
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.bounded_http import BoundedHttpProtocol
@@ -80,7 +82,7 @@ async def serve_until_told(
     terminal: nobody else will come. A second signal ends the drain.
 
     Raises:
-        ConfigurationError: the database of the conversations cannot be used.
+        ConfigurationError: the database of the conversations cannot be used, or a tool can never work.
     """
     told = _Told()
     async with AsyncExitStack() as stack:
@@ -99,6 +101,11 @@ async def serve_until_told(
         models.update(await open_models(config))
         for model in models.values():
             stack.push_async_callback(model.provider.aclose)
+        # Whoever serves this machine alone is on it: in a pod, nobody else would reach the runtime.
+        loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+        tools = await open_tools(config, loopback=loopback)
+        for tool in tools.values():
+            stack.push_async_callback(tool.aclose)
         if told.first.is_set():
             return
         turns = Turns()
@@ -106,6 +113,7 @@ async def serve_until_told(
             config,
             models=models,
             prices=await open_prices(config),
+            tools=tools,
             keys=keys,
             lifecycle=lifecycle,
             turns=turns,

@@ -99,20 +99,31 @@ def load_config(path: Path) -> RuntimeConfig:
 def _contradictions(config: RuntimeConfig) -> Iterable[str]:
     models = [model.name for model in config.models]
     agents = [agent.name for agent in config.agents]
-    for field, names in (("models", models), ("agents", agents)):
+    tools = [tool.name for tool in config.tools]
+    for field, names in (("models", models), ("agents", agents), ("tools", tools)):
         for name, count in Counter(names).items():
             if count > 1:
                 yield f"{field}: the name {name!r} is given {count} times"
-    for model in config.models:
-        if model.provider == "Anthropic" and model.anthropic is None:
-            yield f"models[{model.name}].anthropic: is required for provider Anthropic"
+    yield from _missing_members(config)
     for agent in config.agents:
         if agent.model not in models:
             yield f"agents[{agent.name}].model: there is no model {agent.model!r}, only {', '.join(models)}"
+        for tool in agent.tools:
+            if tool not in tools:
+                yield f"agents[{agent.name}].tools: there is no tool {tool!r}, only {', '.join(tools) or 'none'}"
     if (config.state.path is None) == (config.state.url_file is None):
         yield "state: needs either path or url_file"
     if config.default_agent not in agents:
         yield f"default_agent: there is no agent {config.default_agent!r}, only {', '.join(agents)}"
+
+
+def _missing_members(config: RuntimeConfig) -> Iterable[str]:
+    for model in config.models:
+        if model.provider == "Anthropic" and model.anthropic is None:
+            yield f"models[{model.name}].anthropic: is required for provider Anthropic"
+    for tool in config.tools:
+        if tool.type == "HTTP" and tool.http is None:
+            yield f"tools[{tool.name}].http: is required for type HTTP"
 
 
 def _first_problem(error: ValidationError) -> str:

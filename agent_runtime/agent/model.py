@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, Protocol
@@ -35,6 +35,13 @@ class Message:
         if self.role != "user":
             return False
         return isinstance(self.content, str) or all(block["type"] != "tool_result" for block in self.content)
+
+
+def as_content(blocks: Sequence[Block]) -> Content:
+    """Blocks as the content of a message: a string where they are nothing but text."""
+    if all(block["type"] == "text" and not block.get("citations") for block in blocks):
+        return "".join(block["text"] for block in blocks)
+    return tuple(blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class ModelRequest:
     max_tokens: int
     tools: tuple[Block, ...] = ()
     """What the model may call, as the Messages API describes tools."""
+    may_call: bool = False
+    """Whether the model may call them now; those that it has called before must be known to it all the same."""
     output_schema: dict[str, Any] | None = None
     """JSON schema that the text of the answer must meet; None: any text."""
 

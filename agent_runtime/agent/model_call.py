@@ -14,13 +14,13 @@ from agent_runtime.agent.model import (
     Block,
     BlockDone,
     Completed,
-    Content,
     Message,
     Model,
     ModelCallError,
     ModelEvent,
     ModelRequest,
     TextDelta,
+    as_content,
 )
 from agent_runtime.api.errors import UPSTREAM_INTERRUPTED, UPSTREAM_TIMEOUT
 
@@ -95,13 +95,7 @@ async def _try_once(
                 event = await anext(events)
             except StopAsyncIteration:
                 raise ModelCallError(UPSTREAM_INTERRUPTED, "The provider ended its answer early.") from None
-        return Answer(Message("assistant", _content(blocks)), event)
-
-
-def _content(blocks: list[Block]) -> Content:
-    if all(block["type"] == "text" and not block.get("citations") for block in blocks):
-        return "".join(block["text"] for block in blocks)
-    return tuple(blocks)
+        return Answer(Message("assistant", as_content(blocks)), event)
 
 
 async def _first_event(model: Model, events: AsyncGenerator[ModelEvent, None]) -> ModelEvent:

@@ -1,4 +1,4 @@
-"""The agent's part of a turn: history, model call, answer, memory."""
+"""The agent's part of a turn: history, the loop, answer, memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import uuid
 from collections.abc import Mapping
 
 from agent_runtime.agent.answer_schema import check_answer
-from agent_runtime.agent.model import Message, Model, ModelCallError, ModelRequest, TextDelta
-from agent_runtime.agent.model_call import call_model
+from agent_runtime.agent.history import trimmed
+from agent_runtime.agent.loop import run_loop
+from agent_runtime.agent.model import Model, ModelCallError, TextDelta
+from agent_runtime.agent.tools.tool import Tool
 from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE, UPSTREAM_OVERLOADED, ProblemError
 from agent_runtime.cost import Prices
-from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult, TurnStarted
+from agent_runtime.pipeline.turn import Emit, Handler, ToolCall, ToolResult, Turn, TurnResult, TurnStarted
 from agent_runtime.state.conversations import ConversationStore, Messages
 from agent_runtime.state.database import StateUnavailableError
 
@@ -20,52 +22,87 @@ OVERLOADED_RETRY_SECONDS = 5
 """What a caller is told to wait where an overloaded provider does not say."""
 
 
-def agent_handler(models: Mapping[str, Model], prices: Prices, conversations: ConversationStore) -> Handler:
+def agent_handler(
+    models: Mapping[str, Model],
+    prices: Prices,
+    tools: Mapping[str, Tool],
+    conversations: ConversationStore,
+    *,
+    max_history_tokens: int,
+) -> Handler:
     """What answers turns, once they have passed all stages."""
 
     async def answer(turn: Turn, emit: Emit) -> TurnResult:
         model = models[turn.agent.model]
         turn.context.model = model.name
-        history = await _history(turn, conversations)
+        history = trimmed(await _history(turn, conversations), max_history_tokens)
         # Ids are ours, so nobody can take or guess the id of somebody else's conversation.
         conversation_id = turn.conversation_id or (uuid.uuid4().hex if turn.store else None)
         turn.context.conversation_id = conversation_id
-        question = Message("user", turn.content)
-        pieces: list[str] = []
-
-        async def start() -> None:
-            if conversation_id is not None and turn.conversation_id is None:
-                # The caller learns the id now, so it must be good even if the rest of the answer fails.
-                await conversations.append(turn.principal, turn.agent.name, conversation_id)
-            await emit(TurnStarted(conversation_id))
-
-        async def on_text(text: str) -> None:
-            if not pieces:
-                await start()
-            pieces.append(text)
-            await emit(TextDelta(text))
-
-        request = ModelRequest(
-            turn.agent.system_prompt, (*history, question), model.max_tokens, output_schema=turn.output_schema
-        )
+        shown = _Shown(turn, conversation_id, conversations, emit)
+        own_tools = {name: tools[name] for name in turn.agent.tools}
         try:
-            answered = await call_model(model, request, agent=turn.agent.name, on_text=on_text)
+            outcome = await run_loop(
+                turn, model=model, prices=prices, tools=own_tools, history=history, show=shown.show
+            )
         except ModelCallError as error:
             raise _as_problem(error) from None
-        if not pieces:
-            await start()
-        completed = answered.completed
-        turn.context.usage = completed.usage
-        price = prices.of(model.name, completed.model)
-        turn.context.cost_microdollars = cost = None if price is None else price.microdollars(completed.usage)
-        text = "".join(pieces)
+        await shown.start()
+        progress, completed = outcome.progress, outcome.completed
         if turn.output_schema is not None:
-            await asyncio.to_thread(check_answer, text, turn.output_schema)
-        if conversation_id is not None and answered.message.content:
-            await conversations.append(turn.principal, turn.agent.name, conversation_id, question, answered.message)
-        return TurnResult(conversation_id, text, completed.model, completed.stop_reason, completed.usage, cost)
+            await asyncio.to_thread(check_answer, shown.text, turn.output_schema)
+        # An empty message could not be sent again.
+        messages = progress.messages if progress.messages[-1].content else progress.messages[:-1]
+        if conversation_id is not None and len(messages) > 1:
+            await conversations.append(turn.principal, turn.agent.name, conversation_id, *messages)
+        return TurnResult(
+            conversation_id,
+            shown.text,
+            completed.model,
+            completed.stop_reason,
+            progress.usage,
+            progress.cost_microdollars,
+            progress.tool_calls,
+        )
 
     return _telling_of_state(answer)
+
+
+class _Shown:
+    """What the caller has been told so far."""
+
+    def __init__(self, turn: Turn, conversation_id: str | None, conversations: ConversationStore, emit: Emit) -> None:
+        self._turn = turn
+        self._conversation_id = conversation_id
+        self._conversations = conversations
+        self._emit = emit
+        self._started = False
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """What the model has said since it last called tools: before that, it said what it was about to do."""
+        return "".join(self._pieces)
+
+    async def start(self) -> None:
+        """Tell that the answer begins, unless it has begun."""
+        if self._started:
+            return
+        self._started = True
+        turn = self._turn
+        if self._conversation_id is not None and turn.conversation_id is None:
+            # The caller learns the id now, so it must be good even if the rest of the answer fails.
+            await self._conversations.append(turn.principal, turn.agent.name, self._conversation_id)
+        await self._emit(TurnStarted(self._conversation_id))
+
+    async def show(self, event: TextDelta | ToolCall | ToolResult) -> None:
+        """Tell what happens."""
+        await self.start()
+        if isinstance(event, TextDelta):
+            self._pieces.append(event.text)
+        elif isinstance(event, ToolCall):
+            self._pieces.clear()
+        await self._emit(event)
 
 
 def _telling_of_state(handler: Handler) -> Handler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +57,7 @@ class Answer:
     def ending(self, result: TurnResult) -> dict[str, Any]:
         """What is known at its end, but for the usage."""
         ending: dict[str, Any] = {
+            "tool_calls": [asdict(call) for call in result.tool_calls],
             "stop_reason": result.stop_reason,
             "model": result.model,
             "cost_usd": usd(result.cost_microdollars),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline.context import context_of
 from agent_runtime.pipeline.departure import Departure
 from agent_runtime.pipeline.interruption import ClientGoneError
-from agent_runtime.pipeline.turn import Handler, Turn, TurnEvent
+from agent_runtime.pipeline.turn import Handler, ToolCall, ToolResult, Turn, TurnEvent, TurnStarted
 
 _log = structlog.get_logger()
 
@@ -86,10 +87,7 @@ class _ChatResponse(Response):
         stream = EventStream(send)
 
         async def emit(event: TurnEvent) -> None:
-            if isinstance(event, TextDelta):
-                await stream.event("delta", {"text": event.text})
-            else:
-                await stream.event("start", self._answer.heading(event.conversation_id))
+            await stream.event(*self._told(event))
 
         try:
             async with stream.kept_alive():
@@ -108,6 +106,18 @@ class _ChatResponse(Response):
             _log.exception("unexpected failure")
             last = [self._failure(unexpected(), scope)]
         await stream.end(*last)
+
+    def _told(self, event: TurnEvent) -> tuple[str, dict[str, Any]]:
+        """Type and data of a server-sent event."""
+        match event:
+            case TextDelta(text):
+                return "delta", {"text": text}
+            case TurnStarted(conversation_id):
+                return "start", self._answer.heading(conversation_id)
+            case ToolCall():
+                return "tool_call", asdict(event)
+            case ToolResult():
+                return "tool_result", asdict(event)
 
     def _failure(self, problem: ProblemError, scope: Scope) -> tuple[str, dict[str, Any]]:
         # `type` is taken by the type of the event; `code` says the same.

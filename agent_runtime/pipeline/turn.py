@@ -3,16 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from agent_runtime.agent.model import Content, TextDelta, Usage
+import orjson
+
+from agent_runtime.agent.model import Block, Content, Message, TextDelta, Usage
 from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline.context import RequestContext
 from agent_runtime.pipeline.departure import Departure
 
 PRIORITY = 5
 """Of a turn that asks for none, from 1, which can wait, to 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalledTool:
+    """A call of a tool that has ended."""
+
+    id: str
+    name: str
+    """As the model knows it."""
+    input: dict[str, Any]
+    outcome: str
+    """``ok``, or what went wrong."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a turn has come: what it needs to go on in another process."""
+
+    messages: tuple[Message, ...]
+    """Of this turn, the caller's first."""
+    usage: Usage = field(default_factory=Usage)
+    """Of its model calls so far."""
+    cost_microdollars: int | None = 0
+    """Of the same; None: a model that answered has no price."""
+    tool_calls: tuple[CalledTool, ...] = ()
+    """Those that have ended, in that order."""
+
+    def dumps(self) -> str:
+        """As JSON, for a database."""
+        return orjson.dumps(self).decode()
+
+    @classmethod
+    def loads(cls, text: str) -> Progress:
+        """From what `dumps` made."""
+        raw = orjson.loads(text)
+        return cls(
+            tuple(Message(message["role"], _content(message["content"])) for message in raw["messages"]),
+            Usage(**raw["usage"]),
+            raw["cost_microdollars"],
+            tuple(CalledTool(**call) for call in raw["tool_calls"]),
+        )
+
+
+def _content(raw: str | list[Block]) -> Content:
+    return raw if isinstance(raw, str) else tuple(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +81,10 @@ class Turn:
     """JSON schema that the text of the answer must meet; None: any text."""
     priority: int = PRIORITY
     """Among those who wait for a place, the highest comes first."""
+    progress: Progress | None = None
+    """Where to go on; None: at the beginning."""
+    save: Callable[[Progress], Awaitable[None]] | None = None
+    """Keeps the progress after each step: a model call that leads to another, and the tools that it asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +95,45 @@ class TurnStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool is called."""
+
+    id: str
+    name: str
+    """As the model knows it."""
+    input: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """A call of a tool has ended."""
+
+    id: str
+    name: str
+    outcome: str
+    """``ok``, or what went wrong."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TurnResult:
     """The complete answer."""
 
     conversation_id: str | None
     text: str
+    """What the model said since the last results of tools."""
     model: str
     stop_reason: str
     usage: Usage
+    """Of all model calls together."""
     cost_microdollars: int | None
     """None: a model that answered has no price."""
+    tool_calls: tuple[CalledTool, ...] = ()
 
 
-TurnEvent = TurnStarted | TextDelta
+TurnEvent = TurnStarted | TextDelta | ToolCall | ToolResult
 Emit = Callable[[TurnEvent], Awaitable[None]]
-"""Takes what happens in a turn, in order: one TurnStarted, then text. Its result is not an event: it is returned."""
+"""Takes what happens in a turn, in order: one TurnStarted, then text and tools. Its result is returned, not told."""
 Handler = Callable[[Turn, Emit], Coroutine[Any, Any, TurnResult]]
 """Answers a turn; raises ProblemError where it cannot."""
 Stage = Callable[[Handler], Handler]

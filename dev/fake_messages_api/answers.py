@@ -34,7 +34,8 @@ def error(kind: str, message: str = "as the script says") -> dict[str, Any]:
 
 def message(script: Script, request: dict[str, Any]) -> dict[str, Any]:
     """The whole answer as one document."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": "".join(script.deltas)}] if script.deltas else []
+    content = list(script.blocks)
+    content += [{"type": "text", "text": "".join(script.deltas)}] if script.deltas else []
     content += [{"type": "tool_use", **tool.model_dump()} for tool in script.tool_use]
     return _envelope(request, content, _stop_reason(script), _usage(script, request))
 
@@ -49,25 +50,18 @@ async def events(script: Script, request: dict[str, Any]) -> AsyncIterator[bytes
     yield _event({"type": "message_start", "message": _envelope(request, [], None, usage | {"output_tokens": 1})})
     yield _event({"type": "ping"})
     await asyncio.sleep(script.first_delay)
+    first = len(script.blocks)
+    for index, block in enumerate(script.blocks):
+        for chunk in _block_events(index, block):
+            yield chunk
     if script.deltas or script.error_after == 0 or script.cut_after == 0 or script.end_after == 0:
-        yield _event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
-        for count, text in enumerate((*script.deltas, None)):
-            if script.error_after == count:
-                yield _event(error(script.error_type or "overloaded_error"))
-                return
-            if script.cut_after == count:
-                raise CutError
-            if script.end_after == count:
-                return
-            if script.garbage_after == count:
-                yield b"event: content_block_delta\ndata: {not json\n\n"
-            if text is not None:
-                if count:
-                    await asyncio.sleep(script.delta_delay)
-                yield _delta(0, {"type": "text_delta", "text": text})
-        yield _event({"type": "content_block_stop", "index": 0})
-    for chunk in _tool_events(script):
-        yield chunk
+        async for chunk in _text_events(script, first):
+            yield chunk
+    if any(end is not None and end <= len(script.deltas) for end in (script.error_after, script.end_after)):
+        return
+    for index, tool in enumerate(script.tool_use, start=first + bool(script.deltas)):
+        for chunk in _block_events(index, {"type": "tool_use", **tool.model_dump()}):
+            yield chunk
     stop = {"stop_reason": _stop_reason(script), "stop_sequence": None}
     yield _event({"type": "message_delta", "delta": stop, "usage": {"output_tokens": usage["output_tokens"]}})
     yield _event({"type": "message_stop"})
@@ -79,15 +73,51 @@ def count_tokens(request: dict[str, Any]) -> int:
     return max(1, len(orjson.dumps(asked)) // 4)
 
 
-def _tool_events(script: Script) -> Iterator[bytes]:
-    for index, tool in enumerate(script.tool_use, start=1 if script.deltas else 0):
-        block = {"type": "tool_use", "id": tool.id, "name": tool.name, "input": {}}
-        yield _event({"type": "content_block_start", "index": index, "content_block": block})
-        text = orjson.dumps(tool.input).decode()
-        # In two pieces, neither of which is JSON by itself: as the real one does.
-        for piece in (text[: len(text) // 2], text[len(text) // 2 :]):
-            yield _delta(index, {"type": "input_json_delta", "partial_json": piece})
-        yield _event({"type": "content_block_stop", "index": index})
+async def _text_events(script: Script, index: int) -> AsyncIterator[bytes]:
+    yield _event({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
+    for count, text in enumerate((*script.deltas, None)):
+        if script.error_after == count:
+            yield _event(error(script.error_type or "overloaded_error"))
+            return
+        if script.cut_after == count:
+            raise CutError
+        if script.end_after == count:
+            return
+        if script.garbage_after == count:
+            yield b"event: content_block_delta\ndata: {not json\n\n"
+        if text is not None:
+            if count:
+                await asyncio.sleep(script.delta_delay)
+            yield _delta(index, {"type": "text_delta", "text": text})
+    yield _event({"type": "content_block_stop", "index": index})
+
+
+def _block_events(index: int, block: dict[str, Any]) -> Iterator[bytes]:
+    start, deltas = _in_pieces(block)
+    yield _event({"type": "content_block_start", "index": index, "content_block": start})
+    for delta in deltas:
+        yield _delta(index, delta)
+    yield _event({"type": "content_block_stop", "index": index})
+
+
+def _in_pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How a block begins, and what is added to it."""
+    match block["type"]:
+        case "tool_use" | "server_tool_use":
+            text = orjson.dumps(block["input"]).decode()
+            # In two pieces, neither of which is JSON by itself: as the real one does.
+            pieces = (text[: len(text) // 2], text[len(text) // 2 :])
+            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+        case "text":
+            citations = [{"type": "citations_delta", "citation": citation} for citation in block.get("citations", ())]
+            return {"type": "text", "text": ""}, [*citations, {"type": "text_delta", "text": block["text"]}]
+        case "thinking":
+            deltas = [
+                {"type": "thinking_delta", "thinking": block["thinking"]},
+                {"type": "signature_delta", "signature": block["signature"]},
+            ]
+            return {"type": "thinking", "thinking": "", "signature": ""}, deltas
+    return block, []
 
 
 def _envelope(

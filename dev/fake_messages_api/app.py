@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dev.fake_messages_api import answers
 from dev.fake_messages_api.script import Script
+from dev.fake_messages_api.validation import fault
 
 _SECRET_HEADERS = frozenset({"x-api-key", "authorization", "cookie"})
 _SCRIPTS: TypeAdapter[Script | list[Script]] = TypeAdapter(Script | list[Script])
@@ -133,9 +134,13 @@ async def _answer(script: Script, record: Record, request: Request, send: Send) 
     await asyncio.sleep(script.headers_delay)
     status = script.status if script.valid_key in {None, _key(request)} else HTTPStatus.UNAUTHORIZED
     headers = {"request-id": "req_fake", **script.headers}
+    message = "as the script says"
+    if status == HTTPStatus.OK and (refusal := fault(record.body)):
+        status, message = HTTPStatus.BAD_REQUEST, refusal
     if status != HTTPStatus.OK:
         kind = script.error_type if status == script.status else None
-        response = _json(answers.error(kind or answers.ERROR_TYPES.get(status, "api_error")), status, headers)
+        error = answers.error(kind or answers.ERROR_TYPES.get(status, "api_error"), message)
+        response = _json(error, status, headers)
         await response(request.scope, request.receive, send)
     elif record.body.get("stream"):
         headers["content-type"] = "text/event-stream; charset=utf-8"

@@ -24,6 +24,8 @@ class Script(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    blocks: tuple[dict[str, Any], ...] = ()
+    """Blocks before the text, as the API has them: server_tool_use, web_search_tool_result, thinking, cited text."""
     deltas: tuple[str, ...] = ("Hello ", "from ", "the ", "fake ", "model.")
     """The text of the answer; streamed piece by piece."""
     tool_use: tuple[ToolUse, ...] = ()

@@ -78,6 +78,7 @@ def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
         config,
         models={"main": model},
         prices=Prices(config.models, None),
+        tools={},
         keys=ApiKeys(directory / "api-keys"),
         lifecycle=Lifecycle(),
         turns=Turns(),

@@ -32,6 +32,7 @@ def test_an_answer_has_these_fields(provided: Provided) -> None:
     assert answer == {
         "agent": "main",
         "message": "Hello, you",
+        "tool_calls": [],
         "model": "claude-sonnet-5-5",
         "stop_reason": "end_turn",
         "usage": {

@@ -92,6 +92,7 @@ class AnthropicProvider:
                 system=request.system or anthropic.omit,
                 messages=[_param(message) for message in request.messages],
                 tools=cast("tuple[ToolUnionParam, ...]", request.tools) or anthropic.omit,
+                tool_choice=anthropic.omit if request.may_call or not request.tools else {"type": "none"},
                 output_config=_output_config(request),
                 cache_control={"type": "ephemeral"},
                 stream=True,

@@ -14,12 +14,26 @@ from agent_runtime.config import (
     TRUST_BUNDLE_PATH,
     AgentConfig,
     AnthropicProvider,
+    HeaderConfig,
+    HttpToolConfig,
     ModelConfig,
     PricingConfig,
     RuntimeConfig,
     StateConfig,
+    ToolConfig,
 )
-from agentservice_operator.api.v1alpha1.types import Agent, AgentService, Ingress, Model, Pricing, SecretKeyRef, State
+from agentservice_operator.api.v1alpha1.types import (
+    Agent,
+    AgentService,
+    Header,
+    HTTPTool,
+    Ingress,
+    Model,
+    Pricing,
+    SecretKeyRef,
+    State,
+    Tool,
+)
 from agentservice_operator.builders import names
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.drain import drain
@@ -63,6 +77,8 @@ def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfi
             _agent(agent, default_model, context) for agent in sorted(spec.agents, key=lambda agent: agent.name)
         ),
         default_agent=spec.default_agent or spec.agents[0].name,
+        tools=tuple(_tool(tool) for tool in sorted(spec.tools, key=lambda tool: tool.name)),
+        max_history_tokens=spec.max_history_tokens,
         path_prefix=_path_prefix(spec.exposure.ingress),
         request_timeout_seconds=spec.request_timeout_seconds,
         max_concurrent_requests=spec.runtime.max_concurrent_requests,
@@ -120,7 +136,31 @@ def _agent(agent: Agent, default_model: str, context: BuildContext) -> AgentConf
         description=agent.description,
         system_prompt=_system_prompt(agent, context),
         model=agent.model or default_model,
+        tools=tuple(sorted(agent.tools)),
+        max_turns=agent.max_turns,
     )
+
+
+def _tool(tool: Tool) -> ToolConfig:
+    return ToolConfig(
+        name=tool.name, type=tool.type, http=tool.http and _http_tool(tool.http), timeout_seconds=tool.timeout_seconds
+    )
+
+
+def _http_tool(tool: HTTPTool) -> HttpToolConfig:
+    return HttpToolConfig(
+        description=tool.description,
+        method=tool.method,
+        url=tool.url,
+        input_schema={"type": "object", **tool.input_schema},
+        headers=tuple(_header(header) for header in sorted(tool.headers, key=lambda header: header.name)),
+    )
+
+
+def _header(header: Header) -> HeaderConfig:
+    if header.value_from is None:
+        return HeaderConfig(name=header.name, value=header.value)
+    return HeaderConfig(name=header.name, value_file=credentials_file(header.value_from.secret_key_ref))
 
 
 def _path_prefix(ingress: Ingress | None) -> str | None:

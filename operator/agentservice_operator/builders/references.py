@@ -61,6 +61,10 @@ def mounted_secrets(service: AgentService) -> Iterator[tuple[SecretKeyRef, str]]
     for model in service.spec.models:
         if model.anthropic:
             yield model.anthropic.credentials.secret_key_ref, f"the credentials of model {model.name}"
+    for tool in service.spec.tools:
+        for header in tool.http.headers if tool.http else ():
+            if header.value_from:
+                yield header.value_from.secret_key_ref, f"the header {header.name} of tool {tool.name}"
     if service.spec.state.postgresql:
         yield service.spec.state.postgresql.url_from.secret_key_ref, "the URL of the database"
 

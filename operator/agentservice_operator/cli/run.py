@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from agent_runtime.config import CREDENTIALS_DIRECTORY, ModelConfig, RuntimeConfig, StateConfig
+from agent_runtime.config import CREDENTIALS_DIRECTORY, ModelConfig, RuntimeConfig, StateConfig, ToolConfig
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.config_map import runtime_config
 from agentservice_operator.builders.context import BuildContext
@@ -127,6 +127,7 @@ def _write(
     local = config.model_copy(
         update={
             "models": tuple(_with_local_credentials(model, folder / "credentials") for model in config.models),
+            "tools": tuple(_with_local_headers(tool, folder / "credentials") for tool in config.tools),
             "api_keys_directory": str(folder / "api-keys"),
             "state": _local_state(config.state, folder),
             "trust_bundle_file": None if trust_bundle is None else str(folder / "trust-bundle"),
@@ -148,6 +149,18 @@ def _with_local_credentials(model: ModelConfig, folder: Path) -> ModelConfig:
         return model
     local = {"credentials_file": _local_secret(model.anthropic.credentials_file, folder)}
     return model.model_copy(update={"anthropic": model.anthropic.model_copy(update=local)})
+
+
+def _with_local_headers(tool: ToolConfig, folder: Path) -> ToolConfig:
+    if tool.http is None:
+        return tool
+    headers = tuple(
+        header.model_copy(update={"value_file": _local_secret(header.value_file, folder)})
+        if header.value_file
+        else header
+        for header in tool.http.headers
+    )
+    return tool.model_copy(update={"http": tool.http.model_copy(update={"headers": headers})})
 
 
 def _local_secret(file: str, folder: Path) -> str:

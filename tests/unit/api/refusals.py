@@ -13,6 +13,11 @@ ECHO: Final = {"name": "main", "provider": "Echo"}
 KEY: Final = {"secretKeyRef": {"name": "anthropic", "key": "api-key"}}
 CLAUDE: Final = {"name": "main", "provider": "Anthropic", "anthropic": {"model": "claude", "credentials": KEY}}
 ASSISTANT: Final = {"name": "assistant", "systemPrompt": "Be brief."}
+TOOL: Final = {
+    "name": "weather",
+    "type": "HTTP",
+    "http": {"method": "GET", "url": "https://api.example.com/{city}", "inputSchema": {}},
+}
 SPREAD: Final = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
 RESERVED: Final = "keys under agentservice.dev/ and app.kubernetes.io/ are set by the operator"
 MISNAMED: Final = "every key must be a name of at most 63 letters"
@@ -105,6 +110,36 @@ RULES = (
         "set either systemPrompt or systemPromptFrom",
     ),
     Refusal({"spec.agents.0.model": "other"}, "spec.agents", "the model of every agent must be the name of one"),
+    Refusal(
+        {"spec.agents.0.tools": ["weather"]}, "spec.agents", "the tools of every agent must be names of spec.tools"
+    ),
+    Refusal(
+        {"spec.tools": [TOOL], "spec.agents.0.tools": ["other"]},
+        "spec.agents",
+        "the tools of every agent must be names",
+    ),
+    Refusal(
+        {"spec.tools": [{"name": "a", "type": "HTTP"}]}, "spec.tools[0].http", "http must be set where type is HTTP"
+    ),
+    *(
+        Refusal(
+            {"spec.tools": [TOOL], "spec.tools.0.http.url": url}, "spec.tools[0].http.url", "{placeholders} come after"
+        )
+        for url in ("http://{host}/", "http://a.{zone}.example.com/", "https://me:pw@api.example.com/", "http://a/#b")
+    ),
+    *(
+        Refusal(
+            {"spec.tools": [TOOL], "spec.tools.0.http.headers": [header]}, f"spec.tools[0].http.headers[0]{at}", says
+        )
+        for header, at, says in (
+            ({"name": "Authorization", "value": "Bearer x"}, ".value", "put it into a Secret"),
+            ({"name": "X-Api-Key", "value": "x"}, ".value", "put it into a Secret"),
+            ({"name": "X-Auth-Token", "value": "x"}, ".value", "put it into a Secret"),
+            ({"name": "Host", "value": "localhost"}, ".name", "remove it"),
+            ({"name": "idempotency-key", "valueFrom": KEY}, ".name", "remove it"),
+            ({"name": "X-Tenant"}, "", "set either value or valueFrom"),
+        )
+    ),
     Refusal({"spec.models": [ECHO, ECHO | {"name": "b"}]}, "spec.defaultModel", "defaultModel is needed where there"),
     Refusal({"spec.defaultModel": "other"}, "spec.defaultModel", "defaultModel must be the name of one of the models"),
     Refusal(
@@ -168,7 +203,7 @@ RULES = (
             "spec.runtime.env[0].name",
             "are set by the operator: choose another name",
         )
-        for name in ("PORT", "ADMIN_PORT", "AGENTSERVICE_CONFIG")
+        for name in ("PORT", "ADMIN_PORT", "BIND_ADDRESS", "AGENTSERVICE_CONFIG")
     ),
     Refusal(
         {"spec.runtime.resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}}},

@@ -26,6 +26,9 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.defaultModel": _CONFIGURATION,
     "spec.agents": _CONFIGURATION,
     "spec.defaultAgent": _CONFIGURATION,
+    "spec.tools": _CONFIGURATION,
+    "spec.tools[].http.headers[].valueFrom": (*_CONFIGURATION, f"{_POD}.containers"),
+    "spec.maxHistoryTokens": _CONFIGURATION,
     "spec.requestTimeoutSeconds": ("HTTPRoute spec.rules", *_CONFIGURATION, f"{_POD}.terminationGracePeriodSeconds"),
     "spec.runtime.image": (f"{_POD}.containers", _REVISION),
     "spec.runtime.imagePullPolicy": (f"{_POD}.containers", _REVISION),
@@ -95,6 +98,7 @@ for every kind."""
 TOUCHES_NOTHING = {
     "spec.paused": "while it is set, the engine writes no child",
     "spec.access.apiKeys.source": "has one value",
+    "spec.tools[].type": "has one value",
 }
 """Leaves of which no child tells, and why."""
 

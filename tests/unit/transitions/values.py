@@ -64,6 +64,24 @@ BY_HAND = {
             "webSearchPerThousand",
         )
     },
+    "spec.agents[].tools[]": ByHand(others=("order",), bounds=("a-b",), refused=("nobodys",)),
+    "spec.tools[].http.url": ByHand(
+        others=("http://[fd00::1]:8080/{a}/b?c={d}&e=f",),
+        bounds=("http://a",),
+        refused=(
+            "https://{host}.example.com/",
+            "https://user:pw@api.example.com/",
+            "https://api.example.com/#a",
+            "https://api.example.com:{port}/",
+            "https://api.example.com/{a b}",
+            "ftp://api.example.com/",
+            "api.example.com",
+        ),
+    ),
+    "spec.tools[].http.inputSchema": ByHand(
+        others=({"type": "object", "properties": {"other": {"type": "integer"}}},),
+        bounds=({}, {"type": "object", "additionalProperties": False}),
+    ),
     "spec.state.backend": ByHand(
         together=(
             {"backend": "Ephemeral", "volume": None, "postgreSQL": None},

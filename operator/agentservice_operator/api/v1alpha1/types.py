@@ -16,6 +16,7 @@ from agentservice_operator.api.markers import (
     Cel,
     ListMap,
     PreserveUnknown,
+    SetList,
     exactly_one_of,
     matching,
     member_of,
@@ -40,6 +41,7 @@ from agentservice_operator.api.v1alpha1.exposure import (
 )
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.state import State, Volume
+from agentservice_operator.api.v1alpha1.tools import Header, HeaderSource, HTTPTool, Tool
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
     Disruption,
@@ -72,6 +74,9 @@ __all__ = [
     "EnvVarSource",
     "Exposure",
     "HTTPRoute",
+    "HTTPTool",
+    "Header",
+    "HeaderSource",
     "Ingress",
     "IngressTLS",
     "InheritedMetadata",
@@ -91,6 +96,7 @@ __all__ = [
     "ServiceExposure",
     "State",
     "SystemPromptSource",
+    "Tool",
     "Volume",
 ]
 
@@ -196,6 +202,10 @@ class Agent(ApiModel):
     """Reference to the instructions."""
     model: DnsLabel | None = None
     """Handle out of spec.models. Absent: the default model."""
+    tools: Annotated[list[DnsLabel], Field(max_length=64), SetList()] = []
+    """Names out of spec.tools: what the agent may use, and nothing else."""
+    max_turns: Annotated[int, Field(ge=1, le=50)] = 8
+    """Most model calls of one request. In the last one the model must answer without tools."""
 
     rules: ClassVar = (exactly_one_of("systemPrompt", "systemPromptFrom"),)
 
@@ -275,8 +285,12 @@ class AgentServiceSpec(ApiModel):
     """Agents that the service serves. Their order means nothing."""
     default_agent: DnsLabel | None = None
     """Name of the agent that answers callers who name none. Needed where there are several agents."""
+    tools: Annotated[list[Tool], Field(max_length=64), ListMap("name")] = []
+    """What agents can do, by the names that agents use. Their order means nothing."""
     request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
     """How long a whole request may take before the answer is 504."""
+    max_history_tokens: Annotated[int, Field(ge=1000, le=1_000_000)] = 100_000
+    """Most tokens of a conversation, by a rough estimate, that the model is shown again; older turns are left out."""
     runtime: Runtime = Runtime()
     """The serving pods."""
     replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
@@ -335,6 +349,13 @@ class AgentServiceSpec(ApiModel):
             "self.agents.all(agent, !has(agent.model) || self.models.exists(model, model.name == agent.model))",
             "the model of every agent must be the name of one of the models",
             lambda spec: {agent.model for agent in spec.agents if agent.model} <= {model.name for model in spec.models},
+            ".agents",
+        ),
+        Cel(
+            "self.agents.all(agent, !has(agent.tools) || agent.tools.all(name,"
+            " has(self.tools) && self.tools.exists(tool, tool.name == name)))",
+            "the tools of every agent must be names of spec.tools",
+            lambda spec: {name for agent in spec.agents for name in agent.tools} <= {tool.name for tool in spec.tools},
             ".agents",
         ),
         Cel(

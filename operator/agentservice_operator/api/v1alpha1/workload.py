@@ -36,7 +36,7 @@ from agentservice_operator.api.v1alpha1.base import (
 _SECRET_NAME = r"(?i)(^|_)(API_?KEY|TOKEN|SECRET|PASS(WORD|WD)?|PRIVATE_KEY)$"  # noqa: S105 - finds names of secrets
 _URL_WITH_USER = "[A-Za-z0-9+.-]://[^/?#@ ]*@"
 """The last letter of the scheme will do: from its first one on, a search would take time by the square of the value."""
-_RESERVED_VARIABLE = "^(AGENTSERVICE_.*|PORT|ADMIN_PORT)$"
+_RESERVED_VARIABLE = "^(AGENTSERVICE_.*|BIND_ADDRESS|PORT|ADMIN_PORT)$"
 
 ReplicaCount = Annotated[int, Field(ge=1, le=1000)]
 Percentage = Annotated[int, Field(ge=1, le=1000)]
@@ -109,7 +109,8 @@ class EnvVar(ApiModel):
         ),
         Cel(
             f"!self.name.matches(r'{_RESERVED_VARIABLE}')",
-            "PORT, ADMIN_PORT and names that begin with AGENTSERVICE_ are set by the operator: choose another name",
+            "PORT, ADMIN_PORT, BIND_ADDRESS and names that begin with AGENTSERVICE_ are set by the operator: "
+            "choose another name",
             lambda env: re.search(_RESERVED_VARIABLE, env.name) is None,
             ".name",
             "FieldValueForbidden",

@@ -1,0 +1,104 @@
+"""What agents can do besides talking."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from agentservice_operator.api.markers import (
+    Atomic,
+    Cel,
+    ListMap,
+    PreserveUnknown,
+    exactly_one_of,
+    matching,
+    member_of,
+)
+from agentservice_operator.api.v1alpha1.base import ApiModel, DnsLabel, RawObject, SecretKeyRef
+
+_SECRET_HEADER = r"(?i)(^(proxy-)?authorization$|cookie|key|token|secret|passw)"  # noqa: S105 - finds names of secrets
+_RESERVED_HEADER = (
+    r"(?i)^(host|content-length|content-encoding|transfer-encoding|connection|keep-alive|trailer|upgrade|"
+    r"accept-encoding|idempotency-key)$"
+)
+_SEGMENT = r"([-A-Za-z0-9._~%!$&'()*+,;=:@/]|\{[A-Za-z_][A-Za-z0-9_]*\})*"
+
+ToolURL = Annotated[
+    str,
+    Field(min_length=1, max_length=2048),
+    matching(
+        rf"^https?://([-A-Za-z0-9._]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/{_SEGMENT})?(\?({_SEGMENT}|\?)*)?$",
+        "url must be an http or https URL whose {placeholders} come after the host, without user information and "
+        "fragment: secrets belong into headers",
+    ),
+]
+
+
+class HeaderSource(ApiModel):
+    """Where the value of a header comes from."""
+
+    secret_key_ref: SecretKeyRef
+    """Key of a Secret that holds the value, such as `Bearer KEY`. A new value is used without a restart."""
+
+
+class Header(ApiModel):
+    """A header of the requests to a tool."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern="^[-!#$%&'*+.^_|~0-9A-Za-z]+$")]
+    """Name of the header."""
+    value: Annotated[str | None, Field(min_length=1, max_length=1024, pattern="^[!-~]([ -~]*[!-~])?$")] = None
+    """Literal value, no secret."""
+    value_from: HeaderSource | None = None
+    """Reference to the value."""
+
+    rules: ClassVar = (
+        exactly_one_of("value", "valueFrom"),
+        Cel(
+            f"!has(self.value) || !self.name.matches(r'{_SECRET_HEADER}')",
+            "the name says that the value is a secret: put it into a Secret and use valueFrom.secretKeyRef",
+            lambda header: header.value is None or re.search(_SECRET_HEADER, header.name) is None,
+            ".value",
+            "FieldValueForbidden",
+        ),
+        Cel(
+            f"!self.name.matches(r'{_RESERVED_HEADER}')",
+            "the runtime sets this header, or it belongs to the connection: remove it",
+            lambda header: re.search(_RESERVED_HEADER, header.name) is None,
+            ".name",
+            "FieldValueForbidden",
+        ),
+    )
+
+
+class HTTPTool(ApiModel):
+    """A tool that is one HTTP request."""
+
+    description: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
+    """What the tool does and when to use it, for the model."""
+    method: Literal["GET", "POST"]
+    """GET sends what the URL has placeholders for, and may be repeated. POST sends the whole input as JSON, with the
+    header `Idempotency-Key`, and is never repeated where nobody knows whether it was done."""
+    url: ToolURL
+    """Address of the tool. Each `{placeholder}` after the host is replaced by that property of the input, encoded. The
+    host may be a Service of the cluster, but not the pod itself, a link-local address or the API server."""
+    input_schema: Annotated[RawObject, PreserveUnknown(), Atomic()]
+    """JSON schema (2020-12) of the input, an object. What the model sends is checked against it."""
+    headers: Annotated[list[Header], Field(max_length=16), ListMap("name")] = []
+    """Headers of each request. Values of Secrets are hidden in what the tool returns."""
+
+
+class Tool(ApiModel):
+    """Something that agents can do."""
+
+    name: DnsLabel
+    """Name of the tool, unique in the AgentService; the model calls it by this name."""
+    type: Literal["HTTP"]
+    """Which kind of tool it is."""
+    http: HTTPTool | None = None
+    """The request, with type HTTP."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 20
+    """How long a call may take. The model is told if it takes longer."""
+
+    rules: ClassVar = member_of("type", {"HTTP": "http"})
