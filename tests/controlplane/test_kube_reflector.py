@@ -92,8 +92,8 @@ async def test_several_lists_and_watches_agree_and_lose_nothing(
 
         expected = sorted(f"x-{number}" for number in range(0, 40, 2))
         await eventually(lambda: sink.names == expected, lambda: sink.calls)
-        relisted = sink.count("replace")
-        await eventually(lambda: sink.count("replace") > relisted + 1, lambda: sink.calls)
+        relisted = sink.count("end_list")
+        await eventually(lambda: sink.count("end_list") > relisted + 1, lambda: sink.calls)
         assert sink.names == expected
 
 
@@ -119,7 +119,7 @@ async def test_each_namespace_is_followed_on_its_own(client: KubeClient, cluster
         async with following(client, CONFIG_MAP, namespace, "default", label_selector=OURS) as sink:
             assert (namespace, "here") in sink.state
             assert ("default", elsewhere["metadata"]["name"]) in sink.state
-            assert sink.count("replace") == 2
+            assert sink.count("end_list") == 2
     finally:
         cluster.api.delete(path)
 

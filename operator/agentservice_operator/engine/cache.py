@@ -24,7 +24,7 @@ from agentservice_operator.engine.kinds import (
     ServiceKey,
 )
 from agentservice_operator.engine.ownership import digest, owned, owns
-from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Object
+from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Name, Object
 from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.observed import (
     AutoscalerFacts,
@@ -193,12 +193,10 @@ class Cache(Generic[T]):
     def __init__(self, project: Callable[[Object], T], wake: Wake) -> None:
         self._project = project
         self._wake = wake
-        self._entries: dict[tuple[str, str], T] = {}
-        self._by_service: defaultdict[ServiceKey, set[tuple[str, str]]] = defaultdict(set)
-        self._gone: dict[tuple[str, str], int] = {}
+        self._entries: dict[Name, T] = {}
+        self._by_service: defaultdict[ServiceKey, set[Name]] = defaultdict(set)
+        self._gone: dict[Name, int] = {}
         """The latest deletions by name: an own write's answer may come after them."""
-        self._filled: set[str | None] = set()
-        """The namespaces that were listed once; None stands for all."""
 
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._entries.values()))
@@ -211,28 +209,22 @@ class Cache(Generic[T]):
         """Everything that carries the label of an AgentService."""
         return [self._entries[key] for key in sorted(self._by_service.get(service, ()))]
 
-    def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
-        """Take over a list; entries that it lacks are gone, unless they are newer than the list."""
-        priority = Priority.CHANGE if namespace in self._filled else Priority.STARTUP
-        listed = set()
-        for item in objects:
-            listed.add((item["metadata"]["namespace"], item["metadata"]["name"]))
-            self._see(item, priority)
-        for key, entry in list(self._entries.items()):
-            if key in listed or (namespace is not None and key[0] != namespace):
-                continue
-            if int(entry.resource_version) <= int(resource_version):
-                self._bury(key, int(resource_version))
-                self._wake(entry.service, Priority.CHANGE)
-        self._filled.add(namespace)
-
     def put(self, item: Object) -> None:
         """Take over an event."""
         self._see(item, Priority.CHANGE)
 
     def put_listed(self, item: Object) -> None:
-        """Take over an item of somebody else's list: live changes go first."""
+        """Take over an item of a list: live changes go first."""
         self._see(item, Priority.STARTUP)
+
+    def end_list(self, names: set[Name], resource_version: str, namespace: str | None) -> None:
+        """A list has been taken over: entries that it lacks are gone, unless they are newer than the list."""
+        for key, entry in list(self._entries.items()):
+            if key in names or (namespace is not None and key[0] != namespace):
+                continue
+            if int(entry.resource_version) <= int(resource_version):
+                self._bury(key, int(resource_version))
+                self._wake(entry.service, Priority.CHANGE)
 
     def put_own(self, item: Object) -> T:
         """Take over the answer to a write of ours: it wakes nobody, and neither will the watch's echo of it.
@@ -285,13 +277,13 @@ class Cache(Generic[T]):
             if known is not None and known.service != entry.service:
                 self._wake(known.service, priority)
 
-    def _bury(self, key: tuple[str, str], version: int) -> None:
+    def _bury(self, key: Name, version: int) -> None:
         self._drop(key)
         self._gone[key] = max(version, self._gone.pop(key, 0))
         if len(self._gone) > REMEMBERED_DELETIONS:
             del self._gone[next(iter(self._gone))]
 
-    def _drop(self, key: tuple[str, str]) -> None:
+    def _drop(self, key: Name) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
             names = self._by_service[entry.service]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from agentservice_operator.api.v1alpha1 import well_known
@@ -14,6 +14,8 @@ from agentservice_operator.status.events import Occurrence
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
+Name = tuple[str, str]
+"""Namespace and name."""
 
 FIELD_MANAGER = well_known.FIELD_MANAGER
 REPLICAS_FIELD_MANAGER = "agentservice-operator-replicas"
@@ -101,8 +103,11 @@ class Recorder(Protocol):
 class Sink(Protocol):
     """Where a reflector puts what it sees of one kind. Called on the loop, must not block."""
 
-    def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
-        """The result of a list at that resourceVersion: what is not in it is gone, unless known to be newer."""
+    def put_listed(self, item: Object) -> None:
+        """The object is in a list."""
+
+    def end_list(self, names: set[Name], resource_version: str, namespace: str | None) -> None:
+        """All of a list at that resourceVersion was put: what it does not name is gone, unless known to be newer."""
 
     def put(self, item: Object) -> None:
         """The object was added or modified."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,7 +14,7 @@ from agentservice_operator.builders.hashing import short_hash
 from agentservice_operator.builders.references import references
 from agentservice_operator.builders.trust_bundle import UnusableTrustBundle, trust_bundle_digest
 from agentservice_operator.engine.kinds import CONFIG_MAP, SECRET, SERVICE_ACCOUNT, Kind, ServiceKey
-from agentservice_operator.engine.ports import Kubernetes, Object
+from agentservice_operator.engine.ports import Kubernetes, Name, Object
 from agentservice_operator.engine.queue import Priority
 from agentservice_operator.status.problems import Problem
 
@@ -24,9 +24,6 @@ MISSING_EVERY_SECONDS = 5.0
 """What is missing is asked for this often, so that Ready follows its creation within seconds."""
 BELIEVED_FOR = 0.25
 """Part of these times for which further reconciles do not ask: the next regular look may be a whole time after them."""
-
-Name = tuple[str, str]
-"""Namespace and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +148,13 @@ class References:
         """The AgentService is gone."""
         self._note_use(key, frozenset())
 
-    def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
-        """A list of the ConfigMaps' metadata."""
-        listed = set()
-        for item in objects:
-            listed.add(_name(item))
-            self.put(item)
+    def end_list(self, names: set[Name], resource_version: str, namespace: str | None) -> None:
+        """All of a list of the ConfigMaps' metadata was put."""
         for name, known in list(self._config_maps.items()):
             here = namespace is None or name[0] == namespace
             if (
                 here
-                and name not in listed
+                and name not in names
                 and known.values is not None
                 and known.resource_version <= int(resource_version)
             ):
@@ -173,6 +166,8 @@ class References:
         known = self._config_maps.get(_name(item))
         if known is not None and int(item["metadata"]["resourceVersion"]) > known.resource_version:
             self._changed(_name(item))
+
+    put_listed = put
 
     def remove(self, item: Object) -> None:
         """A ConfigMap was deleted."""

@@ -10,14 +10,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-import orjson
-
 from agentservice_operator.engine.kinds import Kind
-from agentservice_operator.engine.ports import Forbidden, KubernetesError, Object, Sink
+from agentservice_operator.engine.ports import Forbidden, KubernetesError, Name, Object, Sink
 from agentservice_operator.kube.client import KubeClient, typed
 from agentservice_operator.kube.decoding import decode
 from agentservice_operator.kube.errors import Expired, NotFound, error_from_status
@@ -104,7 +102,7 @@ class Reflector:
                     await asyncio.sleep(relist_at - time.monotonic())
             except KubernetesError as error:
                 if self._lacks(error):
-                    self._sink.replace((), scope.version, scope.namespace)
+                    self._sink.end_list(set(), scope.version, scope.namespace)
                     self._answered(scope, served=False)
                     await asyncio.sleep(self._ask_absent_every * _spread(0.9, 1.1))
                     continue
@@ -130,21 +128,21 @@ class Reflector:
         await asyncio.sleep(_backoff(scope.failures))
 
     async def _list(self, scope: _Scope) -> None:
-        version, packed = "", list[bytes | list[Object]]()
+        version, names = "", set[Name]()
         pages = self._client.pages(
             self.kind, scope.namespace, label_selector=self._label_selector, metadata_only=self._metadata_only
         )
         async for page in pages:
-            packed.append(_packed(page.pop("items") or []))  # at once: the page itself lives until the next one is here
+            names |= self._put(page.pop("items") or [])  # popped: the page lives until the next one is here
             version = page["metadata"]["resourceVersion"]
-        self._sink.replace(self._unpacked(packed), version, scope.namespace)
+        self._sink.end_list(names, version, scope.namespace)
         scope.version = version
         self._answered(scope, served=True)
 
-    def _unpacked(self, packed: list[bytes | list[Object]]) -> Iterator[Object]:
-        for page in packed:
-            for item in orjson.loads(page) if isinstance(page, bytes) else page:
-                yield typed(item, self.kind)
+    def _put(self, items: list[Object]) -> set[Name]:
+        for item in items:
+            self._sink.put_listed(typed(item, self.kind))
+        return {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
 
     async def _watch_until(self, scope: _Scope, relist_at: float) -> None:
         """Watch until it is time for the next list, resuming where a watch ended, stalled or broke."""
@@ -222,14 +220,6 @@ class _Scope:
     failures: int = 0
     served: bool = False
     settled: bool = False
-
-
-def _packed(items: list[Object]) -> bytes | list[Object]:
-    """As JSON an object takes a tenth of the memory; one that is nested too deeply to be written is kept as it is."""
-    try:
-        return orjson.dumps(items)
-    except orjson.JSONEncodeError:
-        return items
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -201,7 +201,7 @@ async def test_an_old_event_of_a_config_map_wakes_nobody(library: Library) -> No
     await library.references.resolve(with_prompt())
 
     library.references.put(prompts(5))
-    library.references.replace([prompts(4)], "5", None)
+    library.references.put_listed(prompts(4))
 
     assert library.woken == []
 
@@ -239,10 +239,10 @@ async def test_a_list_heals_missed_events_of_config_maps(library: Library) -> No
     library.kubernetes.hold(CONFIG_MAP, prompts(5))
     await library.references.resolve(with_prompt())
 
-    library.references.replace([], "4", None)
-    library.references.replace([], "9", "team-b")
+    library.references.end_list(set(), "4", None)
+    library.references.end_list(set(), "9", "team-b")
     assert library.woken.keys() == [], "an older list, or one of another namespace, says nothing"
-    library.references.replace([], "9", None)
+    library.references.end_list(set(), "9", None)
     assert library.woken.keys() == [HELLO]
 
 

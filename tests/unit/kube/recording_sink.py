@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from agentservice_operator.engine.ports import Object
+from agentservice_operator.engine.ports import Name, Object
 
 
 class RecordingSink:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
-        """``replace VERSION``, ``put NAME`` and ``remove NAME``, in order."""
-        self.state: dict[tuple[str | None, str], Object] = {}
+        """``end_list VERSION``, ``put NAME`` and ``remove NAME``, in order."""
+        self.state: dict[Name, Object] = {}
         """By namespace and name."""
 
-    def replace(self, objects: Iterable[Object], resource_version: str, namespace: str | None) -> None:
-        self.calls.append(("replace", resource_version))
-        if namespace is None:
-            self.state.clear()
-        for key in [key for key in self.state if key[0] == namespace]:
-            del self.state[key]
-        self.state |= {_key(item): item for item in objects}
+    def put_listed(self, item: Object) -> None:
+        self.state[_key(item)] = item
+
+    def end_list(self, names: set[Name], resource_version: str, namespace: str | None) -> None:
+        self.calls.append(("end_list", resource_version))
+        for key in self.state.keys() - names:
+            if namespace in {None, key[0]}:
+                del self.state[key]
 
     def put(self, item: Object) -> None:
         self.calls.append(("put", item["metadata"]["name"]))
@@ -38,5 +37,5 @@ class RecordingSink:
         return sum(name == call for name, _ in self.calls)
 
 
-def _key(item: Object) -> tuple[str | None, str]:
-    return item["metadata"].get("namespace"), item["metadata"]["name"]
+def _key(item: Object) -> Name:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
