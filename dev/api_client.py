@@ -8,17 +8,22 @@ import json
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+import urllib3
 import yaml
 
 Object = dict[str, Any]
 
 _TIMEOUT = 30.0  # seconds without a byte from the server
+_KEPT = 8  # idle connections: as many as threads that are likely to ask at the same time
+# The server may close a kept connection just when it is used again: whoever only reads may ask once more.
+_READ_AGAIN = urllib3.Retry(1, connect=0, redirect=0, status=0, other=0, allowed_methods={"GET"})
 
 
 class ApiError(RuntimeError):
@@ -38,7 +43,9 @@ class ApiError(RuntimeError):
 
 @dataclass(frozen=True)
 class ApiClient:
-    """Requests to one API server under one identity; every request has a connection of its own.
+    """Requests to one API server under one identity, from any thread, over connections that are kept.
+
+    Tests ask over and over: with a TLS handshake for each request they would spend most of their time on those.
 
     Args:
         server: the address, "https://host:port".
@@ -123,11 +130,7 @@ class ApiClient:
         The request is sent when the first event is asked for: name a resourceVersion in order to miss nothing before.
         """
         query |= {"watch": "true", "timeoutSeconds": str(round(seconds))}
-        connection = self._connect(timeout=seconds + _TIMEOUT)
-        with closing(connection):
-            connection.request("GET", f"{path}?{urlencode(query)}", headers=dict(self.headers))
-            response = connection.getresponse()
-            _raise_for_status(response)
+        with self._answer("GET", f"{path}?{urlencode(query)}", timeout=seconds + _TIMEOUT) as response:
             for line in response:
                 yield json.loads(line)
 
@@ -154,14 +157,12 @@ class ApiClient:
 
         Raises:
             ApiError: the server answered with an error.
+            ConnectionError: it did not answer.
         """
         target = f"{path}?{urlencode(query)}" if query else path
         payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        with closing(self._connect(timeout=_TIMEOUT)) as connection:
-            connection.request(method, target, body=payload, headers={**self.headers, "Content-Type": media})
-            response = connection.getresponse()
-            _raise_for_status(response)
-            return _json(response.read())
+        with self._answer(method, target, body=payload, media=media) as response:
+            return _json(response.data)
 
     def path_of(self, body: Object, *, collection: bool = False) -> str:
         """The path of an object by its apiVersion, kind and metadata; or that of the collection it is in."""
@@ -189,16 +190,38 @@ class ApiClient:
         scope = f"/namespaces/{namespace}" if resource["namespaced"] and namespace else ""
         return f"{root}{scope}/{resource['name']}" + (f"/{quote(name)}" if name else "")
 
-    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None = None,
+        media: str = "application/json",
+        timeout: float = _TIMEOUT,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        try:
+            with self._connections.urlopen(
+                method,
+                target,
+                body=body,
+                headers={**self.headers, "Content-Type": media},
+                timeout=timeout,
+                retries=_READ_AGAIN,
+                preload_content=False,
+            ) as response:
+                if response.status >= http.client.BAD_REQUEST:
+                    raise ApiError(response.status, _json(response.data))
+                yield response
+        except urllib3.exceptions.HTTPError as error:
+            raise ConnectionError(f"{method} {target}: {error}") from error
+
+    @cached_property
+    def _connections(self) -> urllib3.HTTPSConnectionPool:
         address = urlsplit(self.server)
-        return http.client.HTTPSConnection(
-            address.hostname or "", address.port or 443, timeout=timeout, context=self.tls
+        return urllib3.HTTPSConnectionPool(
+            address.hostname or "", address.port or 443, ssl_context=self.tls, maxsize=_KEPT
         )
-
-
-def _raise_for_status(response: http.client.HTTPResponse) -> None:
-    if response.status >= http.client.BAD_REQUEST:
-        raise ApiError(response.status, _json(response.read()))
 
 
 def _json(body: bytes) -> Object:
