@@ -62,7 +62,7 @@ def reordered(value: Any, order: random.Random, field: str = "") -> Any:
 
 
 @settings(max_examples=50, deadline=None)
-@given(specs(), st.randoms(use_true_random=False))
+@given(specs(), st.randoms(use_true_random=True))
 def test_the_order_of_a_spec_means_nothing(spec: dict[str, Any], order: random.Random) -> None:
     first = json.dumps(build(agent_service(**spec), CONTEXT))
 
