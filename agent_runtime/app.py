@@ -18,6 +18,7 @@ from agent_runtime.api.agents import agent_routes
 from agent_runtime.api.ask import Agents
 from agent_runtime.api.batch import batch_routes
 from agent_runtime.api.chat import chat_routes
+from agent_runtime.api.conversations import conversation_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.health import health_routes
 from agent_runtime.api.service import service_routes
@@ -31,6 +32,7 @@ from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.state.conversation_leases import ConversationLeases
+from agent_runtime.state.conversation_list import ConversationList
 from agent_runtime.state.conversations import ConversationStore
 from agent_runtime.state.database import Database
 
@@ -51,12 +53,13 @@ def build_app(
 ) -> ASGIApp:
     """Routes and stages, put together."""
     statistics = Statistics(agent.name for agent in config.agents)
+    lock = ConversationLock(leases)
     handler = wrap_agent(
         agent_handler(models, prices, tools, conversations, max_history_tokens=config.max_history_tokens),
         statistics=statistics,
         turns=turns,
         admission=admission,
-        conversations=ConversationLock(leases),
+        conversations=lock,
         timeout_seconds=config.request_timeout_seconds,
     )
     # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.
@@ -67,6 +70,7 @@ def build_app(
     app.include_router(chat_routes(agents, handler))
     app.include_router(batch_routes(agents, handler))
     app.include_router(agent_routes(config, statistics))
+    app.include_router(conversation_routes(ConversationList(database), lock))
     app.include_router(service_routes(config, lifecycle))
     app.include_router(
         health_routes(

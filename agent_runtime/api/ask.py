@@ -20,13 +20,17 @@ _Name = Annotated[str, StringConstraints(max_length=253)]
 _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+CONVERSATION_ID = r"^[0-9a-f]{32}$"
+"""Ids are ours, so nobody can take or guess one."""
+
+
 class Ask(BaseModel):
     """A message to an agent; unknown fields are refused, since a misspelt one would be ignored in silence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     message: MessageContent
-    conversation_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    conversation_id: Annotated[str, StringConstraints(pattern=CONVERSATION_ID)] | None = None
     agent: _Name | None = None
     store: bool = True
     response_format: ResponseFormat | None = None

@@ -38,6 +38,20 @@ async def read_json(request: Request, model: type[Body]) -> Body:
         raise refusal(error) from None
 
 
+def read_query(request: Request, model: type[Body]) -> Body:
+    """The query of `request` as a `model`.
+
+    Raises:
+        ProblemError: it is not as the model wants it.
+    """
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = ".".join(map(str, fault["loc"]))[:100]
+    raise ProblemError(INVALID_INPUT, f"{name}: {fault['msg']}", errors=[{"parameter": name, "detail": fault["msg"]}])
+
+
 def refusal(error: ValidationError, *, within: str = "") -> ProblemError:
     """What a caller is told of an input that is refused.
 

@@ -35,13 +35,18 @@ class ConversationLock:
         async def stage(turn: Turn, emit: Emit) -> TurnResult:
             if turn.conversation_id is None:
                 return await handler(turn, emit)
-            async with self._held((turn.principal, turn.conversation_id)):
+            async with self.held((turn.principal, turn.conversation_id)):
                 return await handler(turn, emit)
 
         return stage
 
     @asynccontextmanager
-    async def _held(self, key: Key) -> AsyncIterator[None]:
+    async def held(self, key: Key) -> AsyncIterator[None]:
+        """Keep everybody else out of a conversation.
+
+        Raises:
+            ProblemError: somebody else is in it for longer than this waits, or the database fails.
+        """
         until = asyncio.get_running_loop().time() + self._wait_seconds
         async with AsyncExitStack() as stack:
             try:

@@ -76,7 +76,7 @@ class SqlConversations:
         rows = await self._database.run(lambda connection: connection.execute(_LOAD, key).all())
         if not rows:
             return None
-        return tuple(_message(*row) for row in rows if row.role is not None)
+        return tuple(message_of(*row) for row in rows if row.role is not None)
 
     async def append(self, principal: str, agent: str, conversation_id: str, *messages: Message) -> None:
         """See ConversationStore.append."""
@@ -178,7 +178,8 @@ def _row(key: dict[str, Any], message: Message) -> dict[str, Any]:
     return {"conversation_id": key["of_id"], "role": message.role, "content": stored, "is_blocks": is_blocks}
 
 
-def _message(role: Literal["user", "assistant"], content: str, is_blocks: bool) -> Message:  # noqa: FBT001 - a row
+def message_of(role: Literal["user", "assistant"], content: str, is_blocks: bool) -> Message:  # noqa: FBT001 - a row
+    """The message of a row."""
     return Message(role, tuple(orjson.loads(content)) if is_blocks else content)
 
 
@@ -199,7 +200,7 @@ def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) ->
     rows = connection.execute(select(messages).where(of_conversation).order_by(messages.c.position)).all()
     kept_from = rows[0].position
     for row in rows:
-        if size <= limit and _message(row.role, row.content, row.is_blocks).begins_turn:
+        if size <= limit and message_of(row.role, row.content, row.is_blocks).begins_turn:
             break
         size -= len(row.content.encode())
         kept_from = row.position + 1

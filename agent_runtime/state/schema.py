@@ -16,6 +16,7 @@ conversations = Table(
     Column("bytes", BigInteger, nullable=False, doc="of the content of its messages"),
     Column("next_position", Integer, nullable=False, doc="of the next message; positions are never used again"),
     Index("conversations_updated_at", "updated_at"),
+    Index("conversations_of_principal", "principal", "updated_at", "id"),
 )
 
 messages = Table(
