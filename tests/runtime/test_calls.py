@@ -1,0 +1,131 @@
+"""Every call that the runtime serves, on every database: a row each. A route without a row fails here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from agent_runtime.agent.providers.echo import EchoProvider
+from dev.servers import Postgresql
+from tests.runtime.conftest import url_of_new_database
+from tests.runtime.runtime_process import KEY, RuntimeProcess, runtime_process
+from tests.runtime.test_application import application
+
+Row = Callable[[RuntimeProcess], None]
+CALLS: dict[tuple[str, str], Row] = {}
+"""What shows that a call works, by its method and its path as the router has it."""
+
+
+def row(method: str, path: str) -> Callable[[Row], Row]:
+    """Put a function into the table."""
+
+    def put(check: Row) -> Row:
+        assert (method, path) not in CALLS
+        CALLS[method, path] = check
+        return check
+
+    return put
+
+
+def get(runtime: RuntimeProcess, path: str) -> Any:
+    """The document of a GET that succeeds."""
+    response = runtime.client.get(path, headers={"X-API-Key": KEY})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def post(runtime: RuntimeProcess, path: str, body: object) -> httpx2.Response:
+    """The answer to a POST that succeeds."""
+    response = runtime.client.post(path, json=body, headers={"X-API-Key": KEY})
+    assert response.status_code == 200, response.text
+    return response
+
+
+@row("POST", "/v1/chat")
+def _chat(runtime: RuntimeProcess) -> None:
+    first = post(runtime, "/v1/chat", {"message": "Hello"}).json()
+    second = post(runtime, "/v1/chat", {"message": "Again", "conversation_id": first["conversation_id"]}).json()
+
+    assert second["conversation_id"] == first["conversation_id"]
+    assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"], "the history was not asked along"
+
+
+@row("POST", "/v1/chat/stream")
+def _chat_stream(runtime: RuntimeProcess) -> None:
+    events = runtime.stream("Hello")
+
+    assert [event.type for event in (events[0], *events[-2:])] == ["start", "usage", "done"]
+
+
+@row("POST", "/v1/chat/batch")
+def _chat_batch(runtime: RuntimeProcess) -> None:
+    batch = post(runtime, "/v1/chat/batch", {"items": [{"message": "One"}, {"message": "Two"}]}).json()
+
+    assert batch["status"] == "completed"
+    assert ["One" in batch["items"][0]["result"]["message"], "Two" in batch["items"][1]["result"]["message"]] == [
+        True,
+        True,
+    ]
+
+
+@row("GET", "/v1/agents")
+def _agents(runtime: RuntimeProcess) -> None:
+    assert [agent["name"] for agent in get(runtime, "/v1/agents")["items"]] == ["main"]
+
+
+@row("GET", "/v1/agents/{name}")
+def _agent(runtime: RuntimeProcess) -> None:
+    assert get(runtime, "/v1/agents/main")["name"] == "main"
+
+
+@row("GET", "/")
+def _service(runtime: RuntimeProcess) -> None:
+    assert get(runtime, "/")["default_agent"] == "main"
+
+
+@row("GET", "/health")
+def _health(runtime: RuntimeProcess) -> None:
+    assert get(runtime, "/health")["components"]["database"]["status"] == "healthy"
+
+
+@row("GET", "/health/live")
+def _live(runtime: RuntimeProcess) -> None:
+    assert runtime.client.get("/health/live").json() == {"status": "ok"}
+
+
+@row("GET", "/health/ready")
+def _ready(runtime: RuntimeProcess) -> None:
+    assert runtime.client.get("/health/ready").json() == {"status": "ok"}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeProcess]:
+    """A runtime that keeps its state in each database."""
+    folder = tmp_path_factory.mktemp(str(request.param))
+    state: dict[str, Any] = {"path": str(folder / "state.db"), "retention_days": 30}
+    if request.param == "postgresql":
+        server: Postgresql = request.getfixturevalue("postgresql")
+        state = {"url_file": str(url_of_new_database(server, folder)), "retention_days": 30}
+    with runtime_process(folder, state=state) as runtime:
+        yield runtime
+
+
+@pytest.mark.parametrize("call", CALLS.items(), ids=lambda call: " ".join(call[0]))
+def test_a_call_works(served: RuntimeProcess, call: tuple[tuple[str, str], Row]) -> None:
+    _, check = call
+
+    check(served)
+
+
+def test_every_route_has_a_row(tmp_path: Path) -> None:
+    app: Any = application(tmp_path, EchoProvider())
+
+    paths: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    routes = {(method.upper(), path) for path, operations in paths.items() for method in operations}
+
+    assert routes - CALLS.keys() == set(), "add a row that shows that the call works on every database"
+    assert CALLS.keys() - routes == set(), "these rows have no route any more"
