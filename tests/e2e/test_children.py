@@ -9,11 +9,20 @@ from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 
 from dev.cluster import Cluster
+from dev.kind_session import Session
 from dev.process import wait_until
 from tests.controlplane.agent_services import AUTOSCALED, EVERY_CHILD, AgentServices, Object, agent_service, conditions
 from tests.e2e.agents import SMALL, wait_ready
+from tests.e2e.traffic import load
 
 WATCHED = sorted(set(AUTOSCALED) - {"Secret"})
+LASTING = {"ServiceAccount", "Secret", "ConfigMap", "Deployment", "Service"}
+NO_CHILD_TOO_MANY: Object = {
+    "replicas": 1,
+    "networkPolicy": {"mode": "Disabled"},
+    "observability": {"podMonitor": {"mode": "Never"}, "prometheusRule": {"mode": "Never"}},
+}
+"""What in a spec asks for nothing but LASTING."""
 ROUNDS = 4
 PROMISED_SECONDS = 1.0
 """By then 99 of 100 deleted children are back; 0.1 on an idle machine."""
@@ -53,6 +62,39 @@ def seconds_until_back(services: AgentServices, kind: str) -> float:
         if event["type"] == "ADDED" and same_name and item["metadata"]["uid"] != child["metadata"]["uid"]:
             return (datetime.now(UTC) - deleted).total_seconds()
     raise AssertionError(f"{path} is not back after 30 s: {services.describe()}")
+
+
+def test_children_that_nobody_asks_for_any_more_go_alone(session: Session, kind: Cluster, namespace: str) -> None:
+    services = AgentServices(kind, namespace)
+    for name in ("hello", "neighbour"):
+        services.apply(name, **EVERY_CHILD, runtime=SMALL)
+        wait_ready(kind, namespace, name)
+    assert {child["kind"] for child in services.children()} == set(AUTOSCALED)
+    lasting = uids(services, "hello", LASTING)
+    neighbours = uids(services, "neighbour", set(AUTOSCALED))
+    pods = {pod["metadata"]["uid"] for pod in services.pods()}
+
+    with load(kind, namespace, "hello", image=session.images.runtime) as callers:
+        callers.wait_for_answers(20)
+        services.apply(**NO_CHILD_TOO_MANY, runtime=SMALL)
+        wait_until(
+            lambda: {child["kind"] for child in services.children()} == LASTING,
+            deadline=30,
+            describe=services.describe,
+            interval=0.2,
+        )
+        callers.wait_for_answers(20)
+        lost = callers.lost()
+
+    assert lost == []
+    assert uids(services, "hello", LASTING) == lasting
+    assert uids(services, "neighbour", set(AUTOSCALED)) == neighbours
+    assert {pod["metadata"]["uid"] for pod in services.pods()} == pods
+
+
+def uids(services: AgentServices, name: str, kinds: set[str]) -> set[str]:
+    """The identities of the children of some kinds."""
+    return {child["metadata"]["uid"] for child in services.children(name) if child["kind"] in kinds}
 
 
 def test_a_foreign_object_of_a_childs_name_stays_as_it_is(kind: Cluster, namespace: str) -> None:

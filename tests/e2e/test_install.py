@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from dev.cluster import Cluster
 from dev.kind_session import Session
 from dev.process import wait_until
 from dev.release import NAMESPACE, accept_operator, install_operator
-from tests.controlplane.agent_services import AgentServices, versions
+from tests.controlplane.agent_services import AgentServices, Object, condition, versions
 from tests.e2e.agents import SMALL, wait_ready
+from tests.e2e.history import followed
+from tests.e2e.operators import wait_rolled_out
 from tests.e2e.traffic import load
 
 
@@ -29,7 +34,7 @@ def left_of_the_test(kind: Cluster) -> list[str]:
 
 @pytest.mark.alone
 def test_an_upgrade_of_the_chart_with_two_operators_alive_rolls_no_agent(
-    session: Session, kind: Cluster, namespace: str
+    session: Session, kind: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     services = AgentServices(kind, namespace)
     services.apply(runtime=SMALL)
@@ -38,18 +43,36 @@ def test_an_upgrade_of_the_chart_with_two_operators_alive_rolls_no_agent(
     pods = versions([{**pod, "kind": "Pod"} for pod in services.pods()])
 
     try:
-        with load(kind, namespace, "hello", image=session.images.runtime) as callers:
+        with (
+            load(kind, namespace, "hello", image=session.images.runtime) as callers,
+            followed(kind, NAMESPACE, "pods", tmp_path) as operators,
+        ):
             callers.wait_for_answers(20)
             install_operator(kind, session.images, "replicas=2", "logLevel=debug")
-            services.apply(
-                "another", runtime=SMALL
-            )  # answered by a new operator, which has then looked at all there is
+            wait_rolled_out(kind)
+            # Answered by a new operator, which has then looked at all there is.
+            services.apply("another", runtime=SMALL)
             wait_ready(kind, namespace, "another")
             callers.wait_for_answers(20)
             lost = callers.lost()
+            seen = operators.events()
     finally:
         install_operator(kind, session.images)
 
+    assert max(map(len, versions_alive(seen))) == 2
     assert lost == []
     assert services.get() == before
     assert versions([{**pod, "kind": "Pod"} for pod in services.pods()]) == pods
+
+
+def versions_alive(events: list[Object]) -> Iterator[set[str]]:
+    """Which templates had Ready operators, after each event of their pods."""
+    ready: dict[str, str] = {}
+    for event in events:
+        pod = event["object"]
+        found = condition(pod, "Ready")
+        template = pod["metadata"]["labels"].get("pod-template-hash")
+        ready.pop(pod["metadata"]["name"], None)
+        if event["type"] != "DELETED" and template and found is not None and found["status"] == "True":
+            ready[pod["metadata"]["name"]] = template
+        yield set(ready.values())

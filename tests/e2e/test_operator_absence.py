@@ -10,41 +10,26 @@ import pytest
 from dev.cluster import Cluster
 from dev.kind_session import Session
 from dev.process import wait_until
-from dev.release import NAMESPACE
 from tests.controlplane.agent_services import AgentServices, versions
 from tests.e2e.agents import SMALL, contents, wait_ready
+from tests.e2e.operators import HERE, OPERATOR, operator_count, scale_operator, wait_rolled_out
 from tests.e2e.traffic import load
 
 pytestmark = pytest.mark.alone
 
 DELETED_SECONDS = 5.0
-OPERATOR = "deployment/agentservice-operator"
-HERE = f"--namespace={NAMESPACE}"
 
 
 @pytest.fixture
-def replicas(kind: Cluster) -> Iterator[str]:
+def replicas(kind: Cluster) -> Iterator[int]:
     """How many operators there are, and will be again after the test."""
-    count = kind.kubectl("get", OPERATOR, HERE, "--output=jsonpath={.spec.replicas}")
+    count = operator_count(kind)
     yield count
     scale_operator(kind, count)
 
 
-def scale_operator(kind: Cluster, count: str) -> None:
-    """Have that many operators, and no more on their way out."""
-    kind.kubectl("scale", OPERATOR, HERE, f"--replicas={count}")
-    kind.kubectl("rollout", "status", OPERATOR, HERE, "--timeout=120s", timeout=130)
-    pods = kind.api.path("v1", "Pod", namespace=NAMESPACE)
-    wait_until(
-        lambda: len(kind.api.list(pods)) == int(count),
-        deadline=60,
-        describe=lambda: kind.kubectl("get", "pods", HERE),
-        interval=0.3,
-    )
-
-
 def test_agents_live_and_die_without_the_operator(
-    session: Session, kind: Cluster, namespace: str, replicas: str
+    session: Session, kind: Cluster, namespace: str, replicas: int
 ) -> None:
     services = AgentServices(kind, namespace)
     before = contents(kind, namespace)
@@ -54,7 +39,7 @@ def test_agents_live_and_die_without_the_operator(
     children = versions(services.children("stays"))
 
     with load(kind, namespace, "stays", image=session.images.runtime) as callers:
-        scale_operator(kind, "0")
+        scale_operator(kind, 0)
         callers.wait_for_answers(50)
         begin = time.monotonic()
         kind.kubectl("delete", "agentservice", "goes", f"--namespace={namespace}", timeout=60)
@@ -86,7 +71,7 @@ def test_a_restarted_operator_changes_no_agent(kind: Cluster, namespace: str) ->
     pods = versions([{**pod, "kind": "Pod"} for pod in services.pods()])
 
     kind.kubectl("rollout", "restart", OPERATOR, HERE)
-    kind.kubectl("rollout", "status", OPERATOR, HERE, "--timeout=120s", timeout=130)
+    wait_rolled_out(kind)
     services.apply("another", runtime=SMALL)  # answered by a new operator, which has then looked at all there is
     wait_ready(kind, namespace, "another")
 
