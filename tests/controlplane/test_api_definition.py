@@ -139,8 +139,9 @@ def test_only_the_status_subresource_writes_status(cluster: Cluster, namespace: 
     assert patched["metadata"]["generation"] == 1
 
 
-def test_api_5_kubectl_explains_models(cluster: Cluster) -> None:
-    assert cluster.kubectl("explain", "agentservice.spec.models") == (GOLDEN / "explain-models.txt").read_text()
+@pytest.mark.parametrize(("path", "golden"), [("spec", "explain-spec.txt"), ("spec.models", "explain-models.txt")])
+def test_api_5_kubectl_explains_the_api(cluster: Cluster, path: str, golden: str) -> None:
+    assert cluster.kubectl("explain", f"agentservice.{path}") == (GOLDEN / golden).read_text()
 
 
 @pytest.mark.parametrize("output", ["default", "wide"])

@@ -40,11 +40,6 @@ def test_kubectl_shows_agent_services_at_a_glance(kind: Cluster, namespace: str)
     assert_golden("get-scaled", kubectl("get", "agsvc", "hello"))
 
 
-def test_kubectl_explains_the_api(kind: Cluster) -> None:
-    for path in ("agentservice.spec", "agentservice.spec.models"):
-        assert_golden(f"explain-{path}", kind.kubectl("explain", path))
-
-
 def test_kubectl_apply_refuses_a_bad_spec_with_a_sentence(kind: Cluster, namespace: str) -> None:
     models = [{"name": name, "provider": "Echo"} for name in ("large", "small")]
     bad = agent_service(namespace, models=models, replicas=2, autoscaling={"maxReplicas": 3})
