@@ -17,10 +17,12 @@ from agent_runtime.agent.turn import agent_handler
 from agent_runtime.api.agents import agent_routes
 from agent_runtime.api.ask import Agents
 from agent_runtime.api.batch import batch_routes
-from agent_runtime.api.chat import chat_routes
+from agent_runtime.api.chat import Chat, chat_routes
 from agent_runtime.api.conversations import conversation_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.health import health_routes
+from agent_runtime.api.live_runs import LiveRuns
+from agent_runtime.api.runs import run_routes
 from agent_runtime.api.service import service_routes
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.config import RuntimeConfig
@@ -29,6 +31,7 @@ from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
+from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.state.conversation_leases import ConversationLeases
@@ -50,6 +53,8 @@ def build_app(
     database: Database,
     conversations: ConversationStore,
     leases: ConversationLeases | None,
+    runs: LiveRuns,
+    idempotency: Idempotency,
 ) -> ASGIApp:
     """Routes and stages, put together."""
     statistics = Statistics(agent.name for agent in config.agents)
@@ -67,10 +72,11 @@ def build_app(
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
     agents = Agents.of(config)
-    app.include_router(chat_routes(agents, handler))
-    app.include_router(batch_routes(agents, handler))
     app.include_router(agent_routes(config, statistics))
     app.include_router(conversation_routes(ConversationList(database), lock))
+    app.include_router(chat_routes(Chat(agents, handler, turns, runs, idempotency)))
+    app.include_router(batch_routes(agents, handler, idempotency))
+    app.include_router(run_routes(runs, turns))
     app.include_router(service_routes(config, lifecycle))
     app.include_router(
         health_routes(

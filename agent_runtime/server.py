@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import open_models
 from agent_runtime.agent.tools import open_tools
+from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.bounded_http import BoundedHttpProtocol
@@ -27,12 +28,15 @@ from agent_runtime.cost import open_prices
 from agent_runtime.ending import Ending
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import ConfigurationError
 from agent_runtime.state.conversation_leases import ConversationLeases
 from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.engines import open_database
+from agent_runtime.state.idempotency import SqlIdempotency
 from agent_runtime.state.presence import Presence
+from agent_runtime.state.runs import SqlRuns
 
 _log = structlog.get_logger()
 
@@ -98,6 +102,9 @@ async def serve_until_told(
             stack.push_async_callback(leases.aclose)
         conversations = SqlConversations(database, leases=leases, max_bytes=config.state.max_bytes)
         await _run_beside(stack, conversations.keep_for(config.state.retention_days))
+        runs, idempotency = LiveRuns(SqlRuns(database, presence)), Idempotency(SqlIdempotency(database, presence))
+        await _run_beside(stack, runs.store.keep_fresh())
+        await _run_beside(stack, idempotency.store.keep_fresh())
         models.update(await open_models(config))
         for model in models.values():
             stack.push_async_callback(model.provider.aclose)
@@ -121,6 +128,8 @@ async def serve_until_told(
             database=database,
             conversations=conversations,
             leases=leases,
+            runs=runs,
+            idempotency=idempotency,
         )
         server = await _start(app, listener)
         await _run_beside(stack, server.main_loop())
@@ -134,7 +143,7 @@ async def serve_until_told(
             await told.again_within(config.lame_duck_seconds)
         lifecycle.phase = Phase.DRAINING
         _log.info("draining", drain_seconds=config.drain_seconds, in_flight=len(turns))
-        await _drain(server, turns, told, config.drain_seconds)
+        await _drain(server, turns, runs, told, config.drain_seconds)
         _log.info("drained")
 
 
@@ -182,10 +191,10 @@ async def _start(app: ASGIApp, listener: socket.socket) -> uvicorn.Server:
     return server
 
 
-async def _drain(server: uvicorn.Server, turns: Turns, told: _Told, seconds: float) -> None:
+async def _drain(server: uvicorn.Server, turns: Turns, runs: LiveRuns, told: _Told, seconds: float) -> None:
     """Stop listening, let turns finish for `seconds`, tell the others that they end, and close."""
     server.config.timeout_graceful_shutdown = math.ceil(seconds + GOODBYE_SECONDS)
-    closing = asyncio.create_task(server.shutdown())
+    closing = asyncio.create_task(_end(server, runs))
     patience = asyncio.create_task(told.again_within(seconds))
     await asyncio.wait({closing, patience}, return_when=asyncio.FIRST_COMPLETED)
     patience.cancel()
@@ -195,6 +204,11 @@ async def _drain(server: uvicorn.Server, turns: Turns, told: _Told, seconds: flo
         await asyncio.wait({closing}, timeout=GOODBYE_SECONDS)
         server.force_exit = True
     await closing
+
+
+async def _end(server: uvicorn.Server, runs: LiveRuns) -> None:
+    await server.shutdown()
+    await runs.finish()
 
 
 async def _run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

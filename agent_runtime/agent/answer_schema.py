@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # it has no types
+import jsonschema  # type: ignore[import-untyped]  # has no types
 import orjson
 from referencing import Registry
 

@@ -6,13 +6,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from agent_runtime.agent.model import TextDelta
 from agent_runtime.api.ask import Ask
 from agent_runtime.api.content import text_length
 from agent_runtime.api.errors import INTERNAL_ERROR, ProblemError
 from agent_runtime.config import AgentConfig
 from agent_runtime.cost import usd
 from agent_runtime.pipeline.context import RequestContext
-from agent_runtime.pipeline.turn import TurnResult
+from agent_runtime.pipeline.turn import ToolCall, ToolResult, TurnEvent, TurnResult, TurnStarted
 
 PROTOCOL = "chat"
 """Label of this API in the metrics."""
@@ -25,15 +26,17 @@ class Answer:
         ask: what is answered.
         agent: who answers.
         context: of the request; learns what it is about.
+        run_id: of the run, if it is a stream.
     """
 
-    def __init__(self, ask: Ask, agent: AgentConfig, context: RequestContext) -> None:
+    def __init__(self, ask: Ask, agent: AgentConfig, context: RequestContext, *, run_id: str | None = None) -> None:
         context.protocol = PROTOCOL
         context.agent = agent.name
         context.message_length = text_length(ask.message)
         self._ask = ask
         self._agent = agent
         self._context = context
+        self._run = {} if run_id is None else {"run_id": run_id}
         self._created_at = datetime.now(UTC)
 
     def document(self, result: TurnResult) -> dict[str, Any]:
@@ -45,12 +48,30 @@ class Answer:
             "usage": result.usage.document(),
         }
 
+    def told(self, event: TurnEvent) -> tuple[str, dict[str, Any]]:
+        """What happens, as type and data of a server-sent event."""
+        match event:
+            case TextDelta(text):
+                return "delta", {"text": text}
+            case TurnStarted(conversation_id):
+                return "start", self.heading(conversation_id)
+            case ToolCall():
+                return "tool_call", asdict(event)
+            case ToolResult():
+                return "tool_result", asdict(event)
+
+    def last_events(self, result: TurnResult) -> list[tuple[str, dict[str, Any]]]:
+        """The end of a stream."""
+        done = {**self.heading(result.conversation_id), **self.ending(result)}
+        return [("usage", result.usage.document()), ("done", done)]
+
     def heading(self, conversation_id: str | None) -> dict[str, Any]:
         """What is known at its beginning."""
         return {
             "request_id": self._context.request_id,
             "conversation_id": conversation_id,
             "agent": self._agent.name,
+            **self._run,
             "created_at": self._created_at.isoformat(timespec="milliseconds"),
         }
 
@@ -67,10 +88,13 @@ class Answer:
             ending["metadata"] = self._ask.metadata
         return ending
 
-    def problem(self, problem: ProblemError, path: str) -> dict[str, Any]:
-        """What there is in its place, noted as the outcome of the request to `path`."""
+    def failure(self, problem: ProblemError, path: str) -> tuple[str, dict[str, Any]]:
+        """The end of a stream that failed, noted as the outcome of the request to `path`."""
         self._context.fail(problem.kind.status, problem.kind.code)
-        return problem.document(path=path, request_id=self._context.request_id)
+        # `type` is taken by the type of the event; `code` says the same.
+        document = problem.document(path=path, request_id=self._context.request_id)
+        del document["type"]
+        return "error", self._run | document
 
 
 def unexpected() -> ProblemError:

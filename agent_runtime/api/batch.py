@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import orjson
@@ -14,16 +15,20 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_runtime.api.answer import Answer, unexpected
+from agent_runtime.api.answers import BatchAnswer
 from agent_runtime.api.ask import Agents, Ask, turn_of
 from agent_runtime.api.chat import keep_nothing
 from agent_runtime.api.content import Text
 from agent_runtime.api.errors import ProblemError
 from agent_runtime.api.input import read_json, refusal
+from agent_runtime.api.openapi import IDEMPOTENCY_KEY, operation
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
 from agent_runtime.pipeline.departure import Departure
+from agent_runtime.pipeline.idempotency import Claim, Idempotency, replay
 from agent_runtime.pipeline.interruption import ClientGoneError
 from agent_runtime.pipeline.telemetry import note
 from agent_runtime.pipeline.turn import PRIORITY, Handler
+from agent_runtime.state.idempotency import KeptAnswer
 
 _log = structlog.get_logger()
 
@@ -43,13 +48,19 @@ class BatchRequest(BaseModel):
     """Each as the body of a chat that does not stream."""
 
 
-def batch_routes(agents: Agents, handler: Handler) -> APIRouter:
+def batch_routes(agents: Agents, handler: Handler, idempotency: Idempotency) -> APIRouter:
     """The route of batches in front of `handler`."""
     router = APIRouter()
 
-    @router.post("/v1/chat/batch")
+    described = operation("Ask several times", body=BatchRequest, answer=BatchAnswer, headers=IDEMPOTENCY_KEY)
+
+    @router.post("/v1/chat/batch", **described)
     async def chat_batch(request: Request) -> Response:
-        return _BatchResponse(request, await read_json(request, BatchRequest), agents, handler)
+        batch = await read_json(request, BatchRequest)
+        key = await idempotency.claim(request)
+        if isinstance(key, KeptAnswer):
+            return replay(key.body or "")
+        return _BatchResponse(request, batch, agents, handler, key)
 
     return router
 
@@ -57,15 +68,26 @@ def batch_routes(agents: Agents, handler: Handler) -> APIRouter:
 class _BatchResponse(Response):
     """Runs the items while it answers; a caller who leaves ends all of them."""
 
-    def __init__(self, request: Request, batch: BatchRequest, agents: Agents, handler: Handler) -> None:
+    def __init__(
+        self, request: Request, batch: BatchRequest, agents: Agents, handler: Handler, key: Claim | None
+    ) -> None:
         super().__init__()
         self._context = context_of(request.scope)
         self._scope = request.scope
         self._batch = batch
         self._agents = agents
         self._handler = handler
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._key or nullcontext():
+            document = orjson.dumps(await self._document(receive))
+            if self._key is not None:
+                await self._key.keep(document)
+        response = Response(document, media_type="application/json", headers={"Cache-Control": "no-store"})
+        await response(scope, receive, send)
+
+    async def _document(self, receive: Receive) -> dict[str, Any]:
         items: list[dict[str, Any]] = [{}] * len(self._batch.items)
 
         async def answer_in_turn(indexes: Iterable[int]) -> None:
@@ -78,11 +100,7 @@ class _BatchResponse(Response):
                     group.create_task(answer_in_turn(indexes))
         except* ClientGoneError:
             raise ClientGoneError from None
-        document = {"batch_id": self._batch.batch_id, "status": _status(items), "items": items}
-        response = Response(
-            orjson.dumps(document), media_type="application/json", headers={"Cache-Control": "no-store"}
-        )
-        await response(scope, receive, send)
+        return {"batch_id": self._batch.batch_id, "status": _status(items), "items": items}
 
     def _of_one_conversation_each(self) -> Iterable[list[int]]:
         """The items that can be answered side by side; those of one conversation follow each other."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+import uuid
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -11,17 +13,24 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agent_runtime.agent.model import TextDelta
 from agent_runtime.api.answer import Answer, unexpected
+from agent_runtime.api.answers import ChatAnswer
 from agent_runtime.api.ask import Agents, Ask, turn_of
-from agent_runtime.api.errors import ProblemError
+from agent_runtime.api.errors import INVALID_INPUT, RUN_CANCELED, STATE_UNAVAILABLE, ProblemError
 from agent_runtime.api.event_stream import EventStream
 from agent_runtime.api.input import read_json
+from agent_runtime.api.live_runs import LiveRun, LiveRuns
+from agent_runtime.api.openapi import IDEMPOTENCY_KEY, operation
+from agent_runtime.api.runs import RunResponse
 from agent_runtime.config import AgentConfig
-from agent_runtime.pipeline.context import context_of
+from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
 from agent_runtime.pipeline.departure import Departure
-from agent_runtime.pipeline.interruption import ClientGoneError
-from agent_runtime.pipeline.turn import Handler, ToolCall, ToolResult, Turn, TurnEvent, TurnStarted
+from agent_runtime.pipeline.idempotency import REPLAYED, Claim, Idempotency, replay
+from agent_runtime.pipeline.interruption import ClientGoneError, Turns, while_present
+from agent_runtime.pipeline.telemetry import note
+from agent_runtime.pipeline.turn import Handler, TurnEvent
+from agent_runtime.state.database import StateUnavailableError
+from agent_runtime.state.idempotency import KeptAnswer
 
 _log = structlog.get_logger()
 
@@ -30,99 +39,163 @@ class ChatRequest(Ask):
     """What a caller sends."""
 
     stream: bool | None = None
+    on_disconnect: Literal["cancel", "continue"] = "cancel"
+    """What becomes of a stream whose caller leaves."""
 
 
-def chat_routes(agents: Agents, handler: Handler) -> APIRouter:
-    """The routes of the chat API in front of `handler`."""
+@dataclass(frozen=True)
+class Chat:
+    """What answers callers: agents behind the pipeline, and where answers are kept for those who come back."""
+
+    agents: Agents
+    handler: Handler
+    turns: Turns
+    runs: LiveRuns
+    idempotency: Idempotency
+
+
+def chat_routes(chat: Chat) -> APIRouter:
+    """The routes of the chat API."""
     router = APIRouter()
 
-    @router.post("/v1/chat")
-    async def chat(request: Request) -> Response:
+    sent: dict[str, Any] = {"body": ChatRequest, "headers": IDEMPOTENCY_KEY}
+
+    @router.post("/v1/chat", **operation("Ask an agent", answer=ChatAnswer, events=True, **sent))
+    async def chat_(request: Request) -> Response:
         ask = await read_json(request, ChatRequest)
         stream = ask.stream
         if stream is None:
             stream = "text/event-stream" in request.headers.get("accept", "")
-        return _ChatResponse(request, ask, agents.asked(ask), handler, stream=stream)
+        return await answer(request, ask, stream=stream)
 
-    @router.post("/v1/chat/stream")
+    @router.post("/v1/chat/stream", **operation("Ask an agent for a stream", events=True, **sent))
     async def chat_stream(request: Request) -> Response:
-        ask = await read_json(request, ChatRequest)
-        return _ChatResponse(request, ask, agents.asked(ask), handler, stream=True)
+        return await answer(request, await read_json(request, ChatRequest), stream=True)
+
+    async def answer(request: Request, ask: ChatRequest, *, stream: bool) -> Response:
+        agent = chat.agents.asked(ask)
+        if ask.on_disconnect == "continue" and not stream:
+            fault = {"pointer": "/on_disconnect", "detail": "only a stream can continue; ask for one"}
+            raise ProblemError(INVALID_INPUT, f"/on_disconnect: {fault['detail']}", errors=[fault])
+        key = await chat.idempotency.claim(request)
+        if isinstance(key, KeptAnswer):
+            return _replayed(chat, key)
+        if not stream:
+            return _DocumentResponse(chat, request, ask, agent, key)
+        if key is None and ask.on_disconnect == "cancel":
+            return _StreamResponse(chat, request, ask, agent)
+        return _KeptStreamResponse(chat, request, ask, agent, key)
 
     return router
+
+
+def _replayed(chat: Chat, kept: KeptAnswer) -> Response:
+    if kept.run_id is not None:
+        return RunResponse(chat.runs, chat.turns, kept.run_id, after=0, headers=REPLAYED)
+    return replay(kept.body or "")
 
 
 class _ChatResponse(Response):
     """Runs the turn while it answers: only here is the connection at hand, which tells when the caller leaves."""
 
     def __init__(
-        self, request: Request, ask: ChatRequest, agent: AgentConfig, handler: Handler, *, stream: bool
+        self, chat: Chat, request: Request, ask: ChatRequest, agent: AgentConfig, key: Claim | None = None
     ) -> None:
         super().__init__()
+        self._chat = chat
         self._context = context_of(request.scope)
-        self._answer = Answer(ask, agent, self._context)
         self._ask = ask
         self._agent = agent
-        self._handler = handler
-        self._stream = stream
+        self._key = key
+
+
+class _DocumentResponse(_ChatResponse):
+    """One JSON document."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with Departure(receive) as departure:
+        answer = Answer(self._ask, self._agent, self._context)
+        async with self._key or nullcontext(), Departure(receive) as departure:
             turn = turn_of(self._ask, self._agent, self._context, departure)
-            if self._stream:
-                await self._send_events(turn, scope, send)
-            else:
-                await self._send_document(turn, scope, receive, send)
-
-    async def _send_document(self, turn: Turn, scope: Scope, receive: Receive, send: Send) -> None:
-        result = await self._handler(turn, keep_nothing)
-        response = Response(
-            orjson.dumps(self._answer.document(result)),
-            media_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+            document = orjson.dumps(answer.document(await self._chat.handler(turn, keep_nothing)))
+            if self._key is not None:
+                await self._key.keep(document)
+        response = Response(document, media_type="application/json", headers={"Cache-Control": "no-store"})
         await response(scope, receive, send)
 
-    async def _send_events(self, turn: Turn, scope: Scope, send: Send) -> None:
+
+class _StreamResponse(_ChatResponse):
+    """Events that nobody keeps, sent as they happen."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(self._ask, self._agent, self._context, run_id=uuid.uuid4().hex)
         stream = EventStream(send)
 
         async def emit(event: TurnEvent) -> None:
-            await stream.event(*self._told(event))
+            await stream.event(*answer.told(event))
 
         try:
-            async with stream.kept_alive():
-                result = await self._handler(turn, emit)
-            done = {**self._answer.heading(result.conversation_id), **self._answer.ending(result)}
-            last: list[tuple[str, dict[str, Any]]] = [("usage", result.usage.document()), ("done", done)]
+            async with Departure(receive) as departure, stream.kept_alive():
+                result = await self._chat.handler(turn_of(self._ask, self._agent, self._context, departure), emit)
+            last = answer.last_events(result)
         except ProblemError as problem:
             if not stream.started:
                 raise
-            last = [self._failure(problem, scope)]
+            last = [answer.failure(problem, scope["path"])]
         except ClientGoneError:
             raise
         except Exception:  # the status is sent: an event is the only way left to tell the caller
             if not stream.started:
                 raise
             _log.exception("unexpected failure")
-            last = [self._failure(unexpected(), scope)]
+            last = [answer.failure(unexpected(), scope["path"])]
         await stream.end(*last)
 
-    def _told(self, event: TurnEvent) -> tuple[str, dict[str, Any]]:
-        """Type and data of a server-sent event."""
-        match event:
-            case TextDelta(text):
-                return "delta", {"text": text}
-            case TurnStarted(conversation_id):
-                return "start", self._answer.heading(conversation_id)
-            case ToolCall():
-                return "tool_call", asdict(event)
-            case ToolResult():
-                return "tool_result", asdict(event)
 
-    def _failure(self, problem: ProblemError, scope: Scope) -> tuple[str, dict[str, Any]]:
-        # `type` is taken by the type of the event; `code` says the same.
-        document = self._answer.problem(problem, scope["path"])
-        return "error", {name: value for name, value in document.items() if name != "type"}
+class _KeptStreamResponse(_ChatResponse):
+    """Events that are kept; the turn is a task of its own, and this caller the first of its readers."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        run = LiveRun(uuid.uuid4().hex, self._context.principal or "")
+        stream = EventStream(send)
+        async with Departure(receive) as departure:
+            ends_turn = departure if self._ask.on_disconnect == "cancel" else None
+            try:
+                await self._chat.runs.start(run, lambda: self._carry_out(run, ends_turn, scope))
+            except StateUnavailableError as error:
+                raise ProblemError(STATE_UNAVAILABLE, f"The database of the runs fails: {error}.") from None
+            async with while_present(departure), stream.kept_alive():
+                async for events in run.read(0):
+                    if run.problem is not None and not stream.started:
+                        raise run.problem
+                    await stream.write(events)
+        await stream.end()
+
+    async def _carry_out(self, run: LiveRun, departure: Departure | None, scope: Scope) -> None:
+        context = RequestContext(self._context.request_id, principal=self._context.principal)
+        answer = Answer(self._ask, self._agent, context, run_id=run.id)
+
+        async def emit(event: TurnEvent) -> None:
+            run.emit(*answer.told(event))
+
+        async with self._key or nullcontext():
+            try:
+                result = await self._chat.handler(turn_of(self._ask, self._agent, context, departure), emit)
+                context.status = 200
+                for event in answer.last_events(result):
+                    run.emit(*event)
+                if self._key is not None:
+                    await self._key.keep_run(run.id)
+            except ProblemError as problem:
+                run.fail(problem, answer.failure(problem, scope["path"]))
+            except ClientGoneError:
+                canceled = ProblemError(RUN_CANCELED, "Send on_disconnect: continue for a run that goes on.")
+                run.fail(canceled, answer.failure(canceled, scope["path"]))
+                context.fail(CLIENT_CLOSED_REQUEST, "client_closed")
+            except Exception:  # noqa: BLE001 - the log tells; readers get an event
+                _log.exception("unexpected failure")
+                run.fail(unexpected(), answer.failure(unexpected(), scope["path"]))
+            finally:
+                note(scope, context, run_id=run.id)
 
 
 async def keep_nothing(_: TurnEvent) -> None:

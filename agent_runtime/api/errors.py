@@ -33,16 +33,22 @@ class ProblemKind:
 
 
 MALFORMED_JSON = ProblemKind("malformed_json", 400, "The body is not JSON")
+INVALID_HEADER = ProblemKind("invalid_header", 400, "A header does not have the expected form")
 UNAUTHENTICATED = ProblemKind("unauthenticated", 401, "A valid API key is needed")
 NOT_FOUND = ProblemKind("not_found", 404, "There is nothing at this path")
 AGENT_NOT_FOUND = ProblemKind("agent_not_found", 404, "There is no such agent")
 CONVERSATION_NOT_FOUND = ProblemKind("conversation_not_found", 404, "There is no such conversation")
+RUN_NOT_FOUND = ProblemKind("run_not_found", 404, "There is no such run")
 METHOD_NOT_ALLOWED = ProblemKind("method_not_allowed", 405, "This path does not take this method")
 BODY_TIMEOUT = ProblemKind("body_timeout", 408, "The body did not arrive in time")
 CONVERSATION_BUSY = ProblemKind("conversation_busy", 409, "The conversation is answering another request")
+IDEMPOTENCY_IN_FLIGHT = ProblemKind("idempotency_in_flight", 409, "The request with this key is being answered")
 BODY_TOO_LARGE = ProblemKind("body_too_large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemKind("unsupported_media_type", 415, "The body must be application/json")
 INVALID_INPUT = ProblemKind("invalid_input", 422, "The body does not have the expected form")
+IDEMPOTENCY_KEY_REUSED = ProblemKind("idempotency_key_reused", 422, "The key belongs to another request")
+RUN_CANCELED = ProblemKind("run_canceled", 499, "Its caller left, and the run ended")
+RUN_INTERRUPTED = ProblemKind("run_interrupted", 500, "The process that answered has ended")
 INTERNAL_ERROR = ProblemKind("internal_error", 500, "The runtime failed")
 ANSWER_INVALID = ProblemKind(
     "answer_invalid", 502, "The model's answer is not of the form that was asked for", repeatable=False

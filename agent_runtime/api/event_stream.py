@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,11 +26,29 @@ _HEADERS = [
 ]
 
 
-class EventStream:
-    """One answer of events with ids that count up."""
+def encoded(event_id: int | None, kind: str, fields: dict[str, Any]) -> bytes:
+    """An event as it is sent; its data repeats its type, since the onmessage of browsers does not see named events.
 
-    def __init__(self, send: Send) -> None:
+    Args:
+        event_id: where a reader may go on after it; None: nowhere.
+        kind: its type.
+        fields: its data.
+    """
+    line = b"" if event_id is None else b"id: %d\n" % event_id
+    return b"%sevent: %s\ndata: %s\n\n" % (line, kind.encode(), orjson.dumps({"type": kind, **fields}))
+
+
+class EventStream:
+    """One answer of events with ids that count up.
+
+    Args:
+        send: of the connection.
+        headers: further ones of the answer.
+    """
+
+    def __init__(self, send: Send, *, headers: Mapping[str, str] | None = None) -> None:
         self._send = send
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
         self._writing = asyncio.Lock()
         self._last_id = 0
         self._last_write = 0.0
@@ -38,10 +56,9 @@ class EventStream:
         """Whether the status has been sent, so that a failure can only be told as an event."""
 
     async def event(self, kind: str, fields: dict[str, Any]) -> None:
-        """Send one event; its data repeats its type, since the onmessage of browsers does not see named events."""
+        """Send one event."""
         self._last_id += 1
-        data = orjson.dumps({"type": kind, **fields})
-        await self._write(b"id: %d\nevent: %s\ndata: %s\n\n" % (self._last_id, kind.encode(), data))
+        await self.write(encoded(self._last_id, kind, fields))
 
     async def end(self, *events: tuple[str, dict[str, Any]]) -> None:
         """Send the last events, each a kind and its fields, and end the answer.
@@ -53,7 +70,7 @@ class EventStream:
             async with asyncio.timeout(END_SECONDS):
                 for kind, fields in events:
                     await self.event(kind, fields)
-                await self._write(b"", more=False)
+                await self.write(b"", more=False)
         except TimeoutError:
             raise ClientGoneError from None
 
@@ -73,14 +90,15 @@ class EventStream:
             pause = PING_SECONDS if self.started else START_SECONDS
             silence = loop.time() - self._last_write
             if silence >= pause:
-                await self._write(b": ping\n\n")
+                await self.write(b": ping\n\n")
             else:
                 await asyncio.sleep(pause - silence)
 
-    async def _write(self, chunk: bytes, *, more: bool = True) -> None:
+    async def write(self, chunk: bytes, *, more: bool = True) -> None:
+        """Send what is encoded already."""
         async with self._writing:
             if not self.started:
-                await self._send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+                await self._send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *self._headers]})
                 self.started = True
             self._last_write = asyncio.get_running_loop().time()
             await self._send({"type": "http.response.body", "body": chunk, "more_body": more})

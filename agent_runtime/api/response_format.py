@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-import jsonschema  # type: ignore[import-untyped]  # it has no types
+import jsonschema  # type: ignore[import-untyped]  # has no types
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_SCHEMA_BYTES = 16 * 1024

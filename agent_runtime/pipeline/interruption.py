@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from types import TracebackType
 from typing import Self
 
 from agent_runtime.api.errors import SHUTTING_DOWN, ProblemError
+from agent_runtime.pipeline.departure import Departure
 from agent_runtime.pipeline.turn import Emit, Handler, Stage, Turn, TurnResult
 
 
@@ -55,6 +57,14 @@ class Interruption:
             raise self._reason from None
 
 
+@asynccontextmanager
+async def while_present(departure: Departure) -> AsyncIterator[None]:
+    """End the block with its caller."""
+    async with Interruption() as interruption:
+        with departure.told_to(interruption.caller_gone):
+            yield
+
+
 class Turns:
     """The turns that run now, so that a drain can end them."""
 
@@ -72,20 +82,25 @@ class Turns:
                 ProblemError(SHUTTING_DOWN, "This replica ended before the answer was complete.", retry_after=1)
             )
 
+    @asynccontextmanager
+    async def ended_with(self, departure: Departure | None) -> AsyncIterator[None]:
+        """End the block with its caller, or with the process."""
+        async with Interruption() as interruption:
+            self._running.add(interruption)
+            try:
+                # Servers let handlers run on when the caller has left, and the tokens would be paid for.
+                with departure.told_to(interruption.caller_gone) if departure else nullcontext():
+                    yield
+            finally:
+                self._running.discard(interruption)
+
     def interruptible(self) -> Stage:
         """The stage."""
 
         def wrap(handler: Handler) -> Handler:
             async def stage(turn: Turn, emit: Emit) -> TurnResult:
-                departure = turn.departure
-                async with Interruption() as interruption:
-                    self._running.add(interruption)
-                    try:
-                        # Servers let handlers run on when the caller has left, and the tokens would be paid for.
-                        with departure.told_to(interruption.caller_gone) if departure else nullcontext():
-                            return await handler(turn, emit)
-                    finally:
-                        self._running.discard(interruption)
+                async with self.ended_with(turn.departure):
+                    return await handler(turn, emit)
 
             return stage
 

@@ -44,3 +44,36 @@ conversation_leases = Table(
     Column("process", String(32), nullable=False, doc="that answers in it; when that has expired, the lease is free"),
     Column("token", String(32), nullable=False, doc="of this one lease"),
 )
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("principal", String(253), nullable=False),
+    Column("status", String(16), nullable=False, doc="running, ended or interrupted"),
+    Column("process", String(32), nullable=False, doc="that runs it, or ran it"),
+    Column("created_at", BigInteger, nullable=False, doc="milliseconds since 1970"),
+    Index("runs_principal_created_at", "principal", "created_at"),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("run_id", String(32), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("last_id", Integer, primary_key=True, doc="of the events in this row"),
+    Column("events", Text, nullable=False, doc="successive ones as they are sent"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("principal", String(253), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False, doc="of the request"),
+    Column("token", String(32), nullable=False, doc="of the request that holds or held the key"),
+    Column("created_at", BigInteger, nullable=False, doc="milliseconds since 1970"),
+    Column("process", String(32), nullable=True, doc="that answers it; null: it is answered"),
+    Column("body", Text, nullable=True, doc="of the answer, if it is a document"),
+    Column("run_id", String(32), nullable=True, doc="of the answer, if it is a stream"),
+    Index("idempotency_keys_principal_created_at", "principal", "created_at"),
+)

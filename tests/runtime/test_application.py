@@ -17,15 +17,20 @@ from agent_runtime.agent.model import Message as ConversationMessage
 from agent_runtime.agent.model import Model, ModelEvent, ModelRequest, Provider, TextDelta
 from agent_runtime.agent.providers.echo import EchoProvider
 from agent_runtime.api import event_stream
+from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.cost import Prices
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.metrics import REQUESTS
 from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.settings import load_config
 from agent_runtime.state.database import StateUnavailableError
+from agent_runtime.state.idempotency import SqlIdempotency
+from agent_runtime.state.presence import Presence
+from agent_runtime.state.runs import SqlRuns
 from tests.runtime.runtime_process import KEY, parse_events, write_config
 
 ASK_ONCE: Message = {"type": "http.request", "body": b'{"message": "Hi", "store": false}', "more_body": False}
@@ -86,6 +91,8 @@ def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
         database=NoDatabase(),
         conversations=NoConversations(),
         leases=None,
+        runs=LiveRuns(SqlRuns(NoDatabase(), Presence(NoDatabase()))),
+        idempotency=Idempotency(SqlIdempotency(NoDatabase(), Presence(NoDatabase()))),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from agent_runtime.agent.providers.echo import EchoProvider
 from dev.servers import Postgresql
 from tests.runtime.conftest import url_of_new_database
-from tests.runtime.runtime_process import KEY, RuntimeProcess, runtime_process
+from tests.runtime.runtime_process import KEY, RuntimeProcess, parse_events, runtime_process
 from tests.runtime.test_application import application
 
 Row = Callable[[RuntimeProcess], None]
@@ -70,6 +70,38 @@ def _chat_batch(runtime: RuntimeProcess) -> None:
         True,
         True,
     ]
+
+
+@row("GET", "/v1/runs/{run_id}/events")
+def _run(runtime: RuntimeProcess) -> None:
+    events = runtime.stream("Hello", on_disconnect="continue")
+
+    again = runtime.client.get(
+        f"/v1/runs/{events[0].data['run_id']}/events", headers={"X-API-Key": KEY, "Last-Event-ID": "1"}
+    )
+    assert parse_events(again.text) == events[1:]
+
+
+@row("GET", "/v1/conversations")
+def _conversations(runtime: RuntimeProcess) -> None:
+    conversation = post(runtime, "/v1/chat", {"message": "Hello"}).json()["conversation_id"]
+
+    assert conversation in [item["id"] for item in get(runtime, "/v1/conversations?limit=100")["items"]]
+
+
+@row("GET", "/v1/conversations/{conversation_id}")
+def _conversation(runtime: RuntimeProcess) -> None:
+    conversation = post(runtime, "/v1/chat", {"message": "Hello"}).json()["conversation_id"]
+
+    assert get(runtime, f"/v1/conversations/{conversation}")["messages"][0]["content"] == "Hello"
+
+
+@row("DELETE", "/v1/conversations/{conversation_id}")
+def _delete_conversation(runtime: RuntimeProcess) -> None:
+    path = f"/v1/conversations/{post(runtime, '/v1/chat', {'message': 'Hello'}).json()['conversation_id']}"
+
+    assert runtime.client.delete(path, headers={"X-API-Key": KEY}).status_code == 204
+    assert runtime.client.get(path, headers={"X-API-Key": KEY}).status_code == 404
 
 
 @row("GET", "/v1/agents")

@@ -182,7 +182,8 @@ def test_deadline_exceeded(provided: Provided) -> None:
 
 def test_the_documentation_lists_every_code_with_its_status() -> None:
     documentation = (Path(__file__).parents[2] / "docs" / "runtime.md").read_text()
-    rows = [line.split("|") for line in documentation.splitlines() if line.startswith("| `")]
+    section = documentation.partition("\n## Problems\n")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
     documented = {row[1].strip().strip("`"): int(row[2]) for row in rows if row[2].strip().isdecimal()}
 
     assert documented == {code: kind.status for code, kind in CATALOGUE.items()}

@@ -1,0 +1,127 @@
+"""Answers by the keys that callers gave their requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from agent_runtime.state.database import Database, StateUnavailableError
+from agent_runtime.state.presence import Presence, live
+from agent_runtime.state.schema import idempotency_keys as keys
+
+KEPT_SECONDS = 24 * 3600.0
+KEPT_PER_PRINCIPAL = 200
+"""Beyond, the oldest answers of a principal go, so that none fills the database."""
+DELETED_AT_ONCE = 100
+RETENTION_LOOK_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What a key was used for."""
+
+    fingerprint: str
+    """Of the request."""
+    in_flight: bool
+    """Whether it is being answered."""
+    body: str | None
+    """The answer, if it is a document."""
+    run_id: str | None
+    """The answer, if it is a stream."""
+
+
+class SqlIdempotency:
+    """Keys in a database; each belongs to one principal.
+
+    Its methods raise StateUnavailableError where the database fails; nothing is half-written then.
+
+    Args:
+        database: where they are kept.
+        presence: this process; keys that one holds are free when it has expired.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, database: Database, presence: Presence, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._presence = presence
+        self._clock = clock
+
+    async def claim(self, principal: str, key: str, fingerprint: str, token: str) -> KeptAnswer | None:
+        """Take a key that is free, for the request with `token`.
+
+        Returns:
+            None where the key is now ours, else what it was used for.
+        """
+        of_key = (keys.c.principal == principal) & (keys.c.key == key)
+        row = {"principal": principal, "key": key, "fingerprint": fingerprint, "token": token}
+        row |= {"process": self._presence.id}
+
+        def work(connection: Connection) -> KeptAnswer | None:
+            found = connection.execute(select(keys, keys.c.process.in_(live).label("held")).where(of_key)).one_or_none()
+            if found is not None:
+                in_flight = found.process is not None
+                if found.held or (not in_flight and found.created_at >= self._oldest()):
+                    return KeptAnswer(found.fingerprint, in_flight, found.body, found.run_id)
+                connection.execute(delete(keys).where(of_key, keys.c.token == found.token))
+            connection.execute(insert(keys), row | {"created_at": self._now()})
+            _forget_beyond(connection, principal)
+            return None
+
+        try:
+            return await self._database.run(work)
+        except IntegrityError:  # another replica took it in the same moment, which is seen now
+            return await self._database.run(work)
+
+    async def keep(self, token: str, *, body: str | None = None, run_id: str | None = None) -> None:
+        """Keep the answer to the request with `token`: a document, or the run of a stream."""
+        answered = update(keys).where(keys.c.token == token).values(body=body, run_id=run_id, process=None)
+        await self._database.run(lambda connection: connection.execute(answered))
+
+    async def release(self, token: str) -> None:
+        """Free the key of the request with `token`, whose answer is not kept."""
+        unanswered = delete(keys).where(keys.c.token == token, keys.c.process.is_not(None))
+        await self._database.run(lambda connection: connection.execute(unanswered))
+
+    async def keep_fresh(self) -> None:
+        """Delete what has been kept long enough, again and again, until cancelled."""
+        while True:
+            with suppress(StateUnavailableError):  # it has been logged, and the next look comes
+                await self.forget_old()
+            await asyncio.sleep(RETENTION_LOOK_SECONDS)
+
+    async def forget_old(self) -> None:
+        """Delete what has been kept long enough.
+
+        Raises:
+            StateUnavailableError: the database fails.
+        """
+        old = select(keys.c.token).where(keys.c.created_at < self._oldest()).limit(DELETED_AT_ONCE).scalar_subquery()
+        while await self._database.run(
+            lambda connection: connection.execute(delete(keys).where(keys.c.token.in_(old))).rowcount
+        ):
+            pass
+
+    def _oldest(self) -> int:
+        return self._now() - round(KEPT_SECONDS * 1000)
+
+    def _now(self) -> int:
+        return round(self._clock() * 1000)
+
+
+def _forget_beyond(connection: Connection, principal: str) -> None:
+    oldest = (
+        select(keys.c.token)
+        .where(keys.c.principal == principal, keys.c.process.is_(None))
+        .order_by(keys.c.created_at.desc(), keys.c.key)
+        .offset(KEPT_PER_PRINCIPAL)
+        .limit(DELETED_AT_ONCE)
+    )
+    tokens = connection.execute(oldest).scalars().all()
+    if tokens:
+        connection.execute(delete(keys).where(keys.c.token.in_(tokens)))
