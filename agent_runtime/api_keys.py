@@ -22,6 +22,9 @@ CHECK_SECONDS = 2.0
 MISS_SECONDS = 0.5
 """After an unknown key the directory is looked at again, at most this often: a flood of them costs no disk reads."""
 
+STRONG_KEY_BYTES = 24
+"""In production, shorter keys are not valid: nobody guesses so many random letters."""
+
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
@@ -33,8 +36,8 @@ class ApiKeys:
     however many clients there are.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Read the keys in `directory`.
+    def __init__(self, directory: Path, *, strong: bool = False) -> None:
+        """Read the keys in `directory`; `strong` refuses those that could be guessed.
 
         Raises:
             ConfigurationError: the directory is missing or holds no key, so nobody could call.
@@ -44,6 +47,7 @@ class ApiKeys:
         self._principals: dict[bytes, str] = {}
         self._fingerprint: _Fingerprint = ()
         self._looked_at = 0.0
+        self._least_bytes = STRONG_KEY_BYTES if strong else 1
         self._reload = asyncio.Lock()
         try:
             self._load()
@@ -54,8 +58,9 @@ class ApiKeys:
                 Ending.API_KEYS_UNUSABLE,
             ) from None
         if not self._principals:
+            kind = f"key of {self._least_bytes} bytes or more" if strong else "key"
             raise ConfigurationError(
-                f"api_keys_directory {directory}: holds no key; "
+                f"api_keys_directory {directory}: holds no {kind}; "
                 "put one file per client into the Secret, a key per line",
                 Ending.API_KEYS_UNUSABLE,
             )
@@ -96,7 +101,7 @@ class ApiKeys:
         principals = {}
         for path in files:
             for line in path.read_bytes().splitlines():
-                if key := line.strip():
+                if len(key := line.strip()) >= self._least_bytes:
                     principals[self._digest(key)] = path.name.removesuffix(PREVIOUS_KEY_SUFFIX)
         self._principals = principals
         self._fingerprint = fingerprint

@@ -15,12 +15,13 @@ from structlog.typing import EventDict, Processor
 _NEVER_BELOW_WARNING = ("anthropic", "httpx2", "httpcore2", "aiohttp", "asyncio", "uvicorn")
 
 
-def configure(level: Literal["debug", "info", "warning", "error"], service: str) -> None:
-    """Send every log line of this process through one JSON renderer.
+def configure(level: Literal["debug", "info", "warning", "error"], service: str, *, text: bool = False) -> None:
+    """Send every log line of this process through one renderer.
 
     Args:
         level: lines below it are dropped.
         service: name of the AgentService, on every line.
+        text: for people at a terminal, not one JSON object per line.
     """
 
     def name_service(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -34,8 +35,11 @@ def configure(level: Literal["debug", "info", "warning", "error"], service: str)
         structlog.processors.format_exc_info,
         name_service,
     ]
+    renderer: Processor = structlog.processors.JSONRenderer(serializer=_to_json)
+    if text:
+        renderer = structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_to_json)],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=True,
@@ -46,7 +50,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], service: str)
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_to_json),
+                renderer,
             ],
         )
     )

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +20,7 @@ from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
+from agent_runtime.local import local_config
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.server import bind, serve_until_told
 from agent_runtime.settings import ConfigurationError, Settings, load_config, load_settings
@@ -38,19 +40,27 @@ def serve() -> int:
         signal.signal(number, _exit_before_serving)
     try:
         settings = load_settings()
-        config = load_config(settings.config_path)
-        logs.configure(config.log_level, config.service)
-        keys = ApiKeys(Path(config.api_keys_directory))
-        check_credentials(config)
-        check_trust_bundle(config)
-        admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
-        listener = bind(settings.bind_address, settings.port, variable="PORT")
-        _serve(settings, config, keys, listener, admin_listener)
+        with _configuration(settings) as config:
+            logs.configure(config.log_level, config.service, text=settings.log_format == "text")
+            keys = ApiKeys(Path(config.api_keys_directory), strong=settings.environment == "production")
+            check_credentials(config)
+            check_trust_bundle(config)
+            admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
+            listener = bind(settings.bind_address, settings.port, variable="PORT")
+            _serve(settings, config, keys, listener, admin_listener)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         ending.leave(error.ending)
         return EXIT_MISCONFIGURED
     return 0
+
+
+def _configuration(settings: Settings) -> AbstractContextManager[RuntimeConfig]:
+    if not settings.local:
+        return nullcontext(load_config(settings.config_path))
+    # Before the configuration says more: the key of callers may be made on the way.
+    logs.configure("info", "local", text=settings.log_format == "text")
+    return local_config(settings.environment)
 
 
 def _serve(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import Field, ValidationError
@@ -14,6 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from agent_runtime.config import ADMIN_PORT, CONFIG_PATH, SCHEMA_VERSION, SERVING_PORT, RuntimeConfig
 from agent_runtime.ending import Ending
 
+ENV_FILE = ".env"
+"""Read where there is no configuration: in a pod, the operator has said everything."""
+Environment = Literal["development", "production"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -31,28 +34,38 @@ class ConfigurationError(Exception):
 class Settings(BaseSettings):
     """The environment variables that the process reads."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
     config_path: Annotated[Path, Field(validation_alias="AGENTSERVICE_CONFIG")] = Path(CONFIG_PATH)
     revision: Annotated[str, Field(validation_alias="AGENTSERVICE_REVISION")] = ""
     """Digest of the pod template, as the operator knows it."""
+    environment: Annotated[Environment, Field(validation_alias="ENVIRONMENT")] = "development"
+    """In production, what is convenient and weak is refused."""
+    log_format: Annotated[Literal["json", "text"], Field(validation_alias="LOG_FORMAT")] = "json"
     bind_address: Annotated[str, Field(validation_alias="BIND_ADDRESS")] = ""
     """Address that both ports listen on; empty: all of them, IPv4 and IPv6."""
     port: Annotated[Port, Field(validation_alias="PORT")] = SERVING_PORT
     admin_port: Annotated[Port, Field(validation_alias="ADMIN_PORT")] = ADMIN_PORT
 
+    @property
+    def local(self) -> bool:
+        """Whether nobody rendered a configuration; in a pod of the operator, which says a revision, that is a fault."""
+        named = "config_path" in self.model_fields_set or self.revision
+        return not named and not self.config_path.exists()
+
 
 def load_settings() -> Settings:
-    """Read the environment.
+    """Read the environment and, where there is no configuration, the file ``.env`` too.
 
     Raises:
         ConfigurationError: a variable has a value that cannot be.
     """
     try:
-        return Settings()
+        settings = Settings()
+        return Settings(_env_file=ENV_FILE) if settings.local else settings
     except ValidationError as error:
         raise ConfigurationError(
-            f"environment variable {_first_problem(error)}; correct it or unset it", Ending.ENVIRONMENT_REFUSED
+            f"environment variable {first_problem(error)}; correct it or unset it", Ending.ENVIRONMENT_REFUSED
         ) from None
 
 
@@ -90,7 +103,7 @@ def load_config(path: Path) -> RuntimeConfig:
     try:
         config = RuntimeConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_first_problem(error)}; correct the AgentService") from None
+        raise ConfigurationError(f"{path}: {first_problem(error)}; correct the AgentService") from None
     for problem in _contradictions(config):
         raise ConfigurationError(f"{path}: {problem}; correct the AgentService")
     return config
@@ -126,7 +139,8 @@ def _missing_members(config: RuntimeConfig) -> Iterable[str]:
             yield f"tools[{tool.name}].http: is required for type HTTP"
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Where the first thing is that cannot be, and why; never the value, which may be a secret."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     return f"{place}: {problem['msg']}"
