@@ -311,6 +311,8 @@ def test_a_request_is_logged_in_one_line(provided: Provided) -> None:
         "output_tokens": 4,
         "cache_read_tokens": 0,
         "cache_write_tokens": 0,
+        "web_searches": 0,
+        "cost_usd": 0.000046,
     }
 
 
