@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
+from agent_runtime.agent.ledger import Ledger
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.tools.tool import Tool
 from agent_runtime.agent.turn import agent_handler
@@ -38,6 +39,7 @@ from agent_runtime.state.conversation_leases import ConversationLeases
 from agent_runtime.state.conversation_list import ConversationList
 from agent_runtime.state.conversations import ConversationStore
 from agent_runtime.state.database import Database
+from agent_runtime.state.usage import InteractionLog
 
 
 def build_app(
@@ -51,6 +53,8 @@ def build_app(
     turns: Turns,
     admission: Admission,
     database: Database,
+    ledger: Ledger,
+    interactions: InteractionLog,
     conversations: ConversationStore,
     leases: ConversationLeases | None,
     runs: LiveRuns,
@@ -60,7 +64,7 @@ def build_app(
     statistics = Statistics(agent.name for agent in config.agents)
     lock = ConversationLock(leases)
     handler = wrap_agent(
-        agent_handler(models, prices, tools, conversations, max_history_tokens=config.max_history_tokens),
+        agent_handler(models, prices, ledger, tools, conversations, max_history_tokens=config.max_history_tokens),
         statistics=statistics,
         turns=turns,
         admission=admission,
@@ -68,7 +72,9 @@ def build_app(
         timeout_seconds=config.request_timeout_seconds,
     )
     # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.
-    stages = Middleware(wrap_routes, keys=keys, lifecycle=lifecycle, prefix=config.path_prefix)
+    stages = Middleware(
+        wrap_routes, keys=keys, lifecycle=lifecycle, interactions=interactions, prefix=config.path_prefix
+    )
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
     agents = Agents.of(config)

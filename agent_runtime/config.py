@@ -129,7 +129,7 @@ class StateConfig(_ConfigModel):
     max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
     """Most bytes of the file; beyond, the least recently used conversations go. Absent: no limit but its disk's."""
     retention_days: Annotated[int, Field(ge=1)]
-    """A conversation goes when it was last used so long ago."""
+    """A conversation goes when it was last used so long ago, a record of usage when it is so old."""
 
 
 class RuntimeConfig(_ConfigModel):

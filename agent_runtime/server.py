@@ -36,7 +36,10 @@ from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.engines import open_database
 from agent_runtime.state.idempotency import SqlIdempotency
 from agent_runtime.state.presence import Presence
+from agent_runtime.state.retention import keep_for
 from agent_runtime.state.runs import SqlRuns
+from agent_runtime.state.usage import InteractionLog, SqlLedger, rows_within
+from agent_runtime.state.write_behind import WriteBehind
 
 _log = structlog.get_logger()
 
@@ -101,10 +104,13 @@ async def serve_until_told(
         if leases is not None:
             stack.push_async_callback(leases.aclose)
         conversations = SqlConversations(database, leases=leases, max_bytes=config.state.max_bytes)
-        await _run_beside(stack, conversations.keep_for(config.state.retention_days))
+        await _run_beside(stack, keep_for(config.state.retention_days, database))
         runs, idempotency = LiveRuns(SqlRuns(database, presence)), Idempotency(SqlIdempotency(database, presence))
         await _run_beside(stack, runs.store.keep_fresh())
         await _run_beside(stack, idempotency.store.keep_fresh())
+        rows = WriteBehind(database, max_rows=None if database.shared else rows_within(config.state.max_bytes))
+        stack.push_async_callback(rows.aclose)
+        await _run_beside(stack, rows.write())
         models.update(await open_models(config))
         for model in models.values():
             stack.push_async_callback(model.provider.aclose)
@@ -115,12 +121,15 @@ async def serve_until_told(
             stack.push_async_callback(tool.aclose)
         if told.first.is_set():
             return
+        prices = await open_prices(config)
         turns = Turns()
         app = build_app(
             config,
             models=models,
-            prices=await open_prices(config),
+            prices=prices,
             tools=tools,
+            ledger=SqlLedger(rows, prices, process=presence.id),
+            interactions=InteractionLog(rows),
             keys=keys,
             lifecycle=lifecycle,
             turns=turns,

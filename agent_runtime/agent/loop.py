@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from agent_runtime.agent.history import without_tools
+from agent_runtime.agent.ledger import Account
 from agent_runtime.agent.model import Block, Completed, Message, Model, ModelRequest, TextDelta, as_content
 from agent_runtime.agent.model_call import call_model
 from agent_runtime.agent.tools.calls import FENCE_RULES, CallResult, refusal, run_calls
@@ -32,7 +33,14 @@ class Outcome:
 
 
 async def run_loop(
-    turn: Turn, *, model: Model, prices: Prices, tools: Mapping[str, Tool], history: tuple[Message, ...], show: Show
+    turn: Turn,
+    *,
+    model: Model,
+    prices: Prices,
+    account: Account,
+    tools: Mapping[str, Tool],
+    history: tuple[Message, ...],
+    show: Show,
 ) -> Outcome:
     """Answer a turn, or go on with one that has got somewhere.
 
@@ -40,6 +48,7 @@ async def run_loop(
         turn: what is asked, and by its ``progress`` what has been done.
         model: whom to ask.
         prices: of each model call by itself, since long prompts may cost more per token.
+        account: on which model calls are booked.
         tools: what the agent may call, by the names that the model uses.
         history: of the conversation before this turn.
         show: gets text and tool calls as they happen.
@@ -73,7 +82,7 @@ async def run_loop(
             may_call=bool(definitions) and not is_last,
             output_schema=turn.output_schema,
         )
-        answer = await call_model(model, request, agent=agent.name, on_text=show_text)
+        answer = await call_model(model, request, account=account, on_text=show_text)
         progress = _with_cost(progress, answer.completed, model, prices)
         here = _with_cost(here, answer.completed, model, prices)
         turn.context.usage, turn.context.cost_microdollars = here.usage, here.cost_microdollars

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from agent_runtime import metrics
+from agent_runtime.agent.ledger import Account, ModelCall
 from agent_runtime.agent.model import (
     Block,
     BlockDone,
@@ -38,14 +39,14 @@ class Answer:
 
 
 async def call_model(
-    model: Model, request: ModelRequest, *, agent: str, on_text: Callable[[str], Awaitable[None]]
+    model: Model, request: ModelRequest, *, account: Account, on_text: Callable[[str], Awaitable[None]]
 ) -> Answer:
     """Ask the model, again where a try fails before its first text and may succeed later.
 
     Args:
         model: whom to ask.
         request: what to ask.
-        agent: who asks, for the metrics.
+        account: on which each try is booked.
         on_text: gets each piece of the answer.
 
     Raises:
@@ -59,9 +60,11 @@ async def call_model(
         await on_text(text)
 
     for attempt in range(model.retries + 1):
+        call = account.book(model.name, request)
         try:
-            answer = await _try_once(model, request, agent=agent, on_text=show)
+            answer = await _try_once(model, request, call=call, on_text=show)
         except ModelCallError as error:
+            call.fail(error.kind.code)
             metrics.MODEL_CALLS.labels(model.name, error.kind.code).inc()
             model.health.failed(error.kind)
             pause = _pause(attempt, error.retry_after)
@@ -71,21 +74,27 @@ async def call_model(
             metrics.MODEL_CALLS.labels(model.name, "canceled").inc()
             raise
         else:
+            call.complete(answer.completed)
             metrics.MODEL_CALLS.labels(model.name, "ok").inc()
             model.health.succeeded()
             return answer
+        finally:
+            if call.outcome is None:  # nobody takes the rest of the answer
+                call.fail("canceled")
+            account.settle(call)
         await asyncio.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
 async def _try_once(
-    model: Model, request: ModelRequest, *, agent: str, on_text: Callable[[str], Awaitable[None]]
+    model: Model, request: ModelRequest, *, call: ModelCall, on_text: Callable[[str], Awaitable[None]]
 ) -> Answer:
     began = time.monotonic()
     blocks: list[Block] = []
     async with aclosing(model.provider.stream(request)) as events:
         event = await _first_event(model, events)
-        metrics.TIME_TO_FIRST_TOKEN.labels(agent, model.name).observe(time.monotonic() - began)
+        call.is_answered = True
+        metrics.TIME_TO_FIRST_TOKEN.labels(call.agent, model.name).observe(time.monotonic() - began)
         while not isinstance(event, Completed):
             if isinstance(event, TextDelta):
                 await on_text(event.text)

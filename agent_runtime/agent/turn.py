@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from agent_runtime.agent.answer_schema import check_answer
 from agent_runtime.agent.history import trimmed
+from agent_runtime.agent.ledger import Account, Ledger
 from agent_runtime.agent.loop import run_loop
 from agent_runtime.agent.model import Model, ModelCallError, TextDelta
 from agent_runtime.agent.tools.tool import Tool
@@ -25,6 +26,7 @@ OVERLOADED_RETRY_SECONDS = 5
 def agent_handler(
     models: Mapping[str, Model],
     prices: Prices,
+    ledger: Ledger,
     tools: Mapping[str, Tool],
     conversations: ConversationStore,
     *,
@@ -39,11 +41,12 @@ def agent_handler(
         # Ids are ours, so nobody can take or guess the id of somebody else's conversation.
         conversation_id = turn.conversation_id or (uuid.uuid4().hex if turn.store else None)
         turn.context.conversation_id = conversation_id
+        account = Account(ledger, turn.context.request_id, turn.principal, turn.agent.name, conversation_id)
         shown = _Shown(turn, conversation_id, conversations, emit)
         own_tools = {name: tools[name] for name in turn.agent.tools}
         try:
             outcome = await run_loop(
-                turn, model=model, prices=prices, tools=own_tools, history=history, show=shown.show
+                turn, model=model, prices=prices, account=account, tools=own_tools, history=history, show=shown.show
             )
         except ModelCallError as error:
             raise _as_problem(error) from None

@@ -26,14 +26,17 @@ from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.pipeline.telemetry import telemetry
 from agent_runtime.pipeline.turn import Handler, Stage
+from agent_runtime.state.usage import InteractionLog
 
 
-def wrap_routes(routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle, prefix: str | None) -> ASGIApp:
+def wrap_routes(
+    routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle, interactions: InteractionLog, prefix: str | None
+) -> ASGIApp:
     """`routes` behind everything that a request passes before its input is read."""
     stages: list[Callable[[ASGIApp], ASGIApp]] = [
         *([path_prefix(prefix)] if prefix else []),
         request_id,
-        telemetry,
+        telemetry(interactions),
         lame_duck(lifecycle),  # outside of what may refuse: a refusal must close its connection too
         problems,
         body_limit,

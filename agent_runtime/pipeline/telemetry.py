@@ -1,7 +1,8 @@
-"""Stage: one log line and the metrics of every request, when all is said."""
+"""Stage: one log line, the metrics and the row of every request, when all is said."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -10,34 +11,40 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent_runtime import metrics
 from agent_runtime.cost import MICRODOLLARS, usd
 from agent_runtime.pipeline.context import RequestContext, context_of
+from agent_runtime.state.usage import InteractionLog
 
 _log = structlog.get_logger()
 
 # Asked for every few seconds by load balancers: counted, but not worth a line each.
 _QUIET_ROUTES = frozenset({"/health/live", "/health/ready"})
+_INTERACTIONS = "agentservice.interactions"
 
 
-def telemetry(app: ASGIApp) -> ASGIApp:
-    """Count and log each request after its last byte, also one whose caller left."""
+def telemetry(interactions: InteractionLog) -> Callable[[ASGIApp], ASGIApp]:
+    """Count, log and keep each request after its last byte, also one whose caller left."""
 
-    async def stage(scope: Scope, receive: Receive, send: Send) -> None:
-        context = context_of(scope)
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def stage(scope: Scope, receive: Receive, send: Send) -> None:
+            context = context_of(scope)
+            scope[_INTERACTIONS] = interactions
 
-        async def note_status(message: Message) -> None:
-            if message["type"] == "http.response.start" and context.status is None:
-                context.status = message["status"]
-            await send(message)
+            async def note_status(message: Message) -> None:
+                if message["type"] == "http.response.start" and context.status is None:
+                    context.status = message["status"]
+                await send(message)
 
-        try:
-            await app(scope, receive, note_status)
-        finally:
-            note(scope, context)
+            try:
+                await app(scope, receive, note_status)
+            finally:
+                note(scope, context)
 
-    return stage
+        return stage
+
+    return wrap
 
 
 def note(scope: Scope, context: RequestContext, **fields: Any) -> None:
-    """Count and log a request to `scope`, or a part of one that an agent answers by itself.
+    """Count, log and keep a request to `scope`, or a part of one that an agent answers by itself.
 
     Args:
         scope: where it was sent.
@@ -46,6 +53,8 @@ def note(scope: Scope, context: RequestContext, **fields: Any) -> None:
     """
     context.route = getattr(scope.get("route"), "path", None) or "other"
     _measure(context)
+    if context.agent is not None:
+        scope[_INTERACTIONS].note(context)
     if context.route not in _QUIET_ROUTES or context.outcome != "ok":
         _write_line(scope, context, fields)
 

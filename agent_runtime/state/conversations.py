@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 import orjson
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from agent_runtime.agent.model import Message
 from agent_runtime.state.conversation_leases import HELD, ConversationLeases
 from agent_runtime.state.database import Database, StateUnavailableError
+from agent_runtime.state.retention import DELETED_AT_ONCE
 from agent_runtime.state.schema import conversations, messages
 from agent_runtime.state.sqlite import used_bytes
 
 Messages = tuple[Message, ...]
 
 MAX_CONVERSATION_BYTES = 512 * 1024
-DELETED_AT_ONCE = 100
-"""Conversations deleted in one transaction: everybody else waits for its end."""
 MEASURED_PER_LIMIT = 32
 """A database that has a limit is measured after each such part of it was written, and makes room for one at a time."""
-RETENTION_LOOK_SECONDS = 3600.0
-_DAY_SECONDS = 86_400
 
 
 class ConversationStore(Protocol):
@@ -99,23 +94,6 @@ class SqlConversations:
 
         await self._database.run(work)
         await self._make_room(added)
-
-    async def forget_before(self, moment: float) -> None:
-        """Delete the conversations that were last used before `moment`, in seconds since 1970.
-
-        Raises:
-            StateUnavailableError: the database fails.
-        """
-        old = select(conversations.c.id).where(conversations.c.updated_at < round(moment * 1000))
-        while await self._database.run(lambda connection: _forget(connection, old)):
-            pass
-
-    async def keep_for(self, days: int) -> None:
-        """Delete what was last used longer ago, again and again, until cancelled."""
-        while True:
-            with suppress(StateUnavailableError):  # it has been logged, and the next look comes
-                await self.forget_before(self._clock() - days * _DAY_SECONDS)
-            await asyncio.sleep(RETENTION_LOOK_SECONDS)
 
     async def _make_room(self, added: int) -> None:
         limit = self._max_bytes
@@ -206,12 +184,6 @@ def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) ->
         kept_from = row.position + 1
     connection.execute(delete(messages).where(of_conversation, messages.c.position < kept_from))
     connection.execute(update(conversations).where(conversations.c.id == key["of_id"]).values(bytes=size))
-
-
-def _forget(connection: Connection, chosen: Select[tuple[str]]) -> int:
-    """Delete the first of some conversations; returns how many."""
-    some = chosen.limit(DELETED_AT_ONCE).scalar_subquery()
-    return connection.execute(delete(conversations).where(conversations.c.id.in_(some))).rowcount
 
 
 def _forget_oldest(connection: Connection, size: int) -> int:

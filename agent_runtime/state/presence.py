@@ -11,11 +11,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from agent_runtime.state.clock import database_now
 from agent_runtime.state.database import Database, StateUnavailableError
-from agent_runtime.state.schema import conversation_leases, processes
+from agent_runtime.state.schema import conversation_leases, model_calls, processes
 
 EXPIRY_SECONDS = 30.0
 """A process that was not heard of for so long is gone, as far as anybody can tell."""
 RENEWAL_SECONDS = 10.0
+UNSETTLED = "unsettled"
+"""Outcome of a model call whose process was gone before its end; what it used is told by the most that it can be."""
 
 live = select(processes.c.id).where(processes.c.expires_at > database_now())
 """Ids of the processes that are there."""
@@ -64,6 +66,8 @@ class Presence:
 
 
 def _forget(connection: Connection, gone: Sequence[str]) -> None:
-    """Free what these processes held."""
+    """Free what these processes held; of the calls that they made nobody will say any more what they were."""
+    unsettled = model_calls.c.process.in_(gone) & model_calls.c.outcome.is_(None)
+    connection.execute(update(model_calls).where(unsettled).values(outcome=UNSETTLED))
     connection.execute(delete(conversation_leases).where(conversation_leases.c.process.in_(gone)))
     connection.execute(delete(processes).where(processes.c.id.in_(gone)))

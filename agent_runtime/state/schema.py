@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
@@ -45,6 +45,53 @@ conversation_leases = Table(
     Column("token", String(32), nullable=False, doc="of this one lease"),
 )
 
+
+def _counts() -> list[Column[int]]:
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "web_searches")
+    counts = [Column(name, BigInteger, nullable=False) for name in names]
+    return [*counts, Column("cost_microdollars", BigInteger, doc="absent: the model has no price")]
+
+
+_is_open = text("outcome IS NULL")
+
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("process", String(32), nullable=False, doc="that makes it"),
+    Column("request_id", String(128), nullable=False),
+    Column("principal", String(253), nullable=False),
+    Column("agent", String(63), nullable=False),
+    Column("model", String(63), nullable=False, doc="the handle that agents use"),
+    Column("conversation_id", String(32)),
+    Column("started_at", BigInteger, nullable=False, doc="milliseconds since 1970"),
+    Column("outcome", String(64), doc="absent while it goes on; unsettled: its process was gone before its end"),
+    Column("is_exact", Boolean, nullable=False, doc="else what follows is the most that it can have been"),
+    *_counts(),
+    Index("model_calls_started_at", "started_at"),
+    Index("model_calls_open", "process", sqlite_where=_is_open, postgresql_where=_is_open),
+)
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("request_id", String(128), nullable=False, doc="may be the caller's, who may use it twice"),
+    Column("principal", String(253), nullable=False),
+    Column("agent", String(63), nullable=False),
+    Column("protocol", String(32), nullable=False),
+    Column("route", String(128), nullable=False),
+    Column("status", Integer),
+    Column("outcome", String(64), nullable=False, doc="ok, client_closed, or the code of the problem"),
+    Column("conversation_id", String(32)),
+    Column("model", String(63), doc="the handle that agents use"),
+    Column("message_length", Integer),
+    Column("arrived_at", BigInteger, nullable=False, doc="milliseconds since 1970"),
+    Column("milliseconds", BigInteger, nullable=False),
+    *_counts(),
+    Index("interactions_arrived_at", "arrived_at"),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -77,3 +124,10 @@ idempotency_keys = Table(
     Column("run_id", String(32), nullable=True, doc="of the answer, if it is a stream"),
     Index("idempotency_keys_principal_created_at", "principal", "created_at"),
 )
+
+AGES = {
+    conversations: conversations.c.updated_at,
+    model_calls: model_calls.c.started_at,
+    interactions: interactions.c.arrived_at,
+}
+"""By which column a row is old; what is deleted with age has an `id`."""

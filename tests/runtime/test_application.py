@@ -31,6 +31,8 @@ from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.idempotency import SqlIdempotency
 from agent_runtime.state.presence import Presence
 from agent_runtime.state.runs import SqlRuns
+from agent_runtime.state.usage import InteractionLog, SqlLedger
+from agent_runtime.state.write_behind import WriteBehind
 from tests.runtime.runtime_process import KEY, parse_events, write_config
 
 ASK_ONCE: Message = {"type": "http.request", "body": b'{"message": "Hi", "store": false}', "more_body": False}
@@ -79,11 +81,14 @@ class NoDatabase:
 def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
     config = load_config(write_config(directory, **fields))
     model = Model("main", provider, max_tokens=10, first_token_timeout_seconds=10, retries=0)
+    rows, prices = WriteBehind(NoDatabase()), Prices(config.models, None)
     return build_app(
         config,
         models={"main": model},
-        prices=Prices(config.models, None),
+        prices=prices,
         tools={},
+        ledger=SqlLedger(rows, prices, process="this"),
+        interactions=InteractionLog(rows),
         keys=ApiKeys(directory / "api-keys"),
         lifecycle=Lifecycle(),
         turns=Turns(),

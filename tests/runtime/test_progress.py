@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent_runtime.agent.ledger import Account, ModelCall
 from agent_runtime.agent.loop import Outcome, run_loop
 from agent_runtime.agent.model import Block, Message, Model
 from agent_runtime.agent.providers.echo import EchoProvider
@@ -34,6 +35,16 @@ class Counter:
         """Nothing is held."""
 
 
+class NoLedger:
+    """Where nothing is entered."""
+
+    def book(self, call: ModelCall) -> None:
+        """Nobody looks."""
+
+    def settle(self, call: ModelCall) -> None:
+        """Nobody looks."""
+
+
 async def go_on(
     tools: dict[str, Tool], content: str, progress: Progress | None = None
 ) -> tuple[Outcome, list[Progress]]:
@@ -62,6 +73,7 @@ async def go_on(
         turn,
         model=model,
         prices=Prices([ModelConfig.model_validate(echo_model())], None),
+        account=Account(NoLedger(), "id", "demo", "main", None),
         tools=tools,
         history=(),
         show=show,

@@ -13,9 +13,11 @@ from alembic.runtime.migration import MigrationContext
 
 from agent_runtime.agent.model import Message
 from agent_runtime.settings import ConfigurationError
+from agent_runtime.state import retention
 from agent_runtime.state import sqlite as sqlite_module
 from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.database import Database, StateUnavailableError
+from agent_runtime.state.retention import forget_before
 from agent_runtime.state.schema import metadata
 from agent_runtime.state.sqlite import open_sqlite, used_bytes
 from dev.process import ChildDiedError
@@ -142,7 +144,7 @@ async def test_conversations_go_some_days_after_their_last_use(database: Databas
     clock.now += 30 * DAY
     await store.append("demo", "main", "used-again", HI)
 
-    await store.forget_before(clock.now - DAY)
+    await forget_before(clock.now - DAY, database)
 
     assert await store.load("demo", "main", "old-0") is None
     assert await store.load("demo", "main", "old-249") is None
@@ -155,20 +157,19 @@ async def test_conversations_go_some_days_after_their_last_use(database: Databas
 async def test_the_retention_looks_at_the_start_and_outlives_a_failure(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_runtime.state.conversations.RETENTION_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(retention, "LOOK_SECONDS", 0.01)
     looks = 0
     looked_again = asyncio.Event()
 
-    async def fail(_moment: float) -> None:
+    async def fail(_moment: float, _database: Database) -> None:
         nonlocal looks
         looks += 1
         if looks > 1:
             looked_again.set()
         raise StateUnavailableError("its disk is full")
 
-    store = SqlConversations(database)
-    monkeypatch.setattr(store, "forget_before", fail)
-    task = asyncio.create_task(store.keep_for(1))
+    monkeypatch.setattr(retention, "forget_before", fail)
+    task = asyncio.create_task(retention.keep_for(1, database))
 
     async with asyncio.timeout(10):
         await looked_again.wait()

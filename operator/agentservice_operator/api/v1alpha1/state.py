@@ -70,6 +70,6 @@ class State(ApiModel):
     postgresql: Annotated[PostgreSQL | None, Field(alias="postgreSQL")] = None
     """The database, with backend PostgreSQL."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """A conversation is deleted when it was last used so many days ago."""
+    """A conversation is deleted when it was last used so many days ago, a record of usage when it is so old."""
 
     rules: ClassVar = member_of("backend", {"Volume": "volume", "PostgreSQL": "postgreSQL"})
