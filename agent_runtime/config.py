@@ -98,13 +98,23 @@ class HttpToolConfig(_ConfigModel):
     headers: tuple[HeaderConfig, ...] = ()
 
 
+class WebSearchConfig(_ConfigModel):
+    """The web search of a model's provider."""
+
+    max_uses: Annotated[int, Field(ge=1)]
+    """Most searches of one model call."""
+
+
 class ToolConfig(_ConfigModel):
     """Something that agents can do; exactly the member of its type is set."""
 
     name: str
-    type: Literal["HTTP"]
+    type: Literal["HTTP", "WebSearch"]
     http: HttpToolConfig | None = None
+    web_search: WebSearchConfig | None = None
     timeout_seconds: Annotated[float, Field(gt=0)]
+    approval: Literal["Never", "Always"] = "Never"
+    """Always: a person allows or denies each call."""
 
 
 class AgentConfig(_ConfigModel):

@@ -137,6 +137,8 @@ def _missing_members(config: RuntimeConfig) -> Iterable[str]:
     for tool in config.tools:
         if tool.type == "HTTP" and tool.http is None:
             yield f"tools[{tool.name}].http: is required for type HTTP"
+        if tool.type == "WebSearch" and tool.web_search is None:
+            yield f"tools[{tool.name}].web_search: is required for type WebSearch"
 
 
 def first_problem(error: ValidationError) -> str:

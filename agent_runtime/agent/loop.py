@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 
 from agent_runtime.agent.history import without_tools
 from agent_runtime.agent.ledger import Account
-from agent_runtime.agent.model import Block, Completed, Message, Model, ModelRequest, TextDelta, as_content
-from agent_runtime.agent.model_call import call_model
+from agent_runtime.agent.model import Block, BlockDone, Completed, Message, Model, ModelRequest, TextDelta
+from agent_runtime.agent.model_call import Answer, call_model
+from agent_runtime.agent.provider_tools import provider_call, provider_calls, without_open_calls
 from agent_runtime.agent.tools.calls import FENCE_RULES, CallResult, refusal, run_calls
 from agent_runtime.agent.tools.tool import Tool
 from agent_runtime.cost import Prices
-from agent_runtime.pipeline.turn import CalledTool, Progress, ToolCall, ToolResult, Turn
+from agent_runtime.pipeline.turn import ApprovalNeeded, CalledTool, Progress, ToolCall, ToolResult, Turn
 
 _LOST = (
     "The process ended while the tool was called. What it was to do may be done or not: find out before you call it "
     "again, or say so."
 )
+
+_DENIED = "A person was asked, and did not allow this call."
 
 Show = Callable[[TextDelta | ToolCall | ToolResult], Awaitable[None]]
 
@@ -55,6 +58,7 @@ async def run_loop(
 
     Raises:
         ModelCallError: a model call failed.
+        ApprovalNeeded: calls wait for a decision; it has the progress, which has not been kept.
     """
     agent = turn.agent
     definitions = tuple(tools[name].definition for name in sorted(tools))
@@ -62,14 +66,22 @@ async def run_loop(
     if not tools:
         history = without_tools(history)
     progress = turn.progress or Progress((Message("user", turn.content),))
-    interrupted = turn.progress is not None
+    interrupted = progress.begun
     here = Progress(())  # what this process has used, which its metrics count
 
-    async def show_text(text: str) -> None:
-        await show(TextDelta(text))
+    async def on_event(event: TextDelta | BlockDone) -> None:
+        if isinstance(event, TextDelta):
+            await show(event)
+        elif (told := provider_call(event.block)) is not None:
+            await show(told)
 
     while True:
         if calls := _calls(progress.messages[-1]):
+            if waiting := _waiting(calls, tools, progress):
+                raise ApprovalNeeded(progress, waiting)
+            if not progress.begun:
+                progress = replace(progress, begun=True)
+                await _save(turn, progress)
             progress = await _run(turn, progress, calls, tools, interrupted=interrupted, show=show)
             await _save(turn, progress)
         interrupted = False
@@ -82,16 +94,25 @@ async def run_loop(
             may_call=bool(definitions) and not is_last,
             output_schema=turn.output_schema,
         )
-        answer = await call_model(model, request, account=account, on_text=show_text)
+        answer = await call_model(model, request, account=account, on_event=on_event)
         progress = _with_cost(progress, answer.completed, model, prices)
         here = _with_cost(here, answer.completed, model, prices)
         turn.context.usage, turn.context.cost_microdollars = here.usage, here.cost_microdollars
-        goes_on = answer.completed.stop_reason == "tool_use" and request.may_call and _calls(answer.message)
-        message = answer.message if goes_on else _without_calls(answer.message)
-        progress = replace(progress, messages=(*progress.messages, message))
+        goes_on = not is_last and _goes_on(answer, tools)
+        message = answer.message if goes_on else without_open_calls(answer.message)
+        progress = replace(
+            progress,
+            messages=(*progress.messages, message),
+            tool_calls=(*progress.tool_calls, *provider_calls(message)),
+        )
         if not goes_on:
             return Outcome(progress, answer.completed)
-        await _save(turn, progress)
+
+
+def _goes_on(answer: Answer, tools: Mapping[str, Tool]) -> bool:
+    """Whether the model wants to be called again: with results, or to go on with searches that take long."""
+    reason = answer.completed.stop_reason
+    return bool(tools) and (reason == "pause_turn" or (reason == "tool_use" and bool(_calls(answer.message))))
 
 
 async def _run(
@@ -113,16 +134,33 @@ async def _run(
 
     for call in calls:
         await show(ToolCall(call["id"], call["name"], call["input"]))
-    lost = [call for call in calls if interrupted and call["name"] in tools and not tools[call["name"]].repeatable]
+    refused = {call["id"]: refusal(call, "denied", _DENIED) for call in calls if _is_denied(call, progress)}
+    for call in calls:
+        tool = tools.get(call["name"])
+        if interrupted and tool is not None and not tool.repeatable and call["id"] not in refused:
+            refused[call["id"]] = refusal(call, "outcome_unknown", _LOST)
     results = await run_calls(
         tools,
         calls,
         agent=turn.agent.name,
-        refused={call["id"]: refusal(call, "outcome_unknown", _LOST) for call in lost},
+        refused=refused,
         on_result=on_result,
     )
     messages = (*progress.messages, Message("user", results))
-    return replace(progress, messages=messages, tool_calls=(*progress.tool_calls, *ended))
+    return replace(progress, messages=messages, tool_calls=(*progress.tool_calls, *ended), begun=False)
+
+
+def _waiting(calls: tuple[Block, ...], tools: Mapping[str, Tool], progress: Progress) -> tuple[Block, ...]:
+    """The calls on which people have still to decide."""
+    return tuple(
+        call
+        for call in calls
+        if call["name"] in tools and tools[call["name"]].needs_approval and call["id"] not in progress.decisions
+    )
+
+
+def _is_denied(call: Block, progress: Progress) -> bool:
+    return progress.decisions.get(call["id"]) == "deny"
 
 
 def _with_cost(progress: Progress, completed: Completed, model: Model, prices: Prices) -> Progress:
@@ -144,10 +182,3 @@ def _calls(message: Message) -> tuple[Block, ...]:
     if message.role != "assistant" or isinstance(message.content, str):
         return ()
     return tuple(block for block in message.content if block["type"] == "tool_use")
-
-
-def _without_calls(message: Message) -> Message:
-    """An answer that can stand in a conversation: a call without its result could not be sent again."""
-    if isinstance(message.content, str):
-        return message
-    return Message("assistant", as_content([block for block in message.content if block["type"] != "tool_use"]))

@@ -14,6 +14,7 @@ from agent_runtime.agent.ledger import Account, ModelCall
 from agent_runtime.agent.model import (
     Block,
     BlockDone,
+    BlockStarted,
     Completed,
     Message,
     Model,
@@ -39,7 +40,11 @@ class Answer:
 
 
 async def call_model(
-    model: Model, request: ModelRequest, *, account: Account, on_text: Callable[[str], Awaitable[None]]
+    model: Model,
+    request: ModelRequest,
+    *,
+    account: Account,
+    on_event: Callable[[TextDelta | BlockDone], Awaitable[None]],
 ) -> Answer:
     """Ask the model, again where a try fails before its first text and may succeed later.
 
@@ -47,22 +52,22 @@ async def call_model(
         model: whom to ask.
         request: what to ask.
         account: on which each try is booked.
-        on_text: gets each piece of the answer.
+        on_event: gets each piece of text and each complete block.
 
     Raises:
         ModelCallError: of the last try.
     """
     shown = False
 
-    async def show(text: str) -> None:
+    async def show(event: TextDelta | BlockDone) -> None:
         nonlocal shown
-        shown = True
-        await on_text(text)
+        shown = shown or isinstance(event, TextDelta)
+        await on_event(event)
 
     for attempt in range(model.retries + 1):
         call = account.book(model.name, request)
         try:
-            answer = await _try_once(model, request, call=call, on_text=show)
+            answer = await _try_once(model, request, call=call, on_event=show)
         except ModelCallError as error:
             call.fail(error.kind.code)
             metrics.MODEL_CALLS.labels(model.name, error.kind.code).inc()
@@ -87,7 +92,11 @@ async def call_model(
 
 
 async def _try_once(
-    model: Model, request: ModelRequest, *, call: ModelCall, on_text: Callable[[str], Awaitable[None]]
+    model: Model,
+    request: ModelRequest,
+    *,
+    call: ModelCall,
+    on_event: Callable[[TextDelta | BlockDone], Awaitable[None]],
 ) -> Answer:
     began = time.monotonic()
     blocks: list[Block] = []
@@ -96,9 +105,9 @@ async def _try_once(
         call.is_answered = True
         metrics.TIME_TO_FIRST_TOKEN.labels(call.agent, model.name).observe(time.monotonic() - began)
         while not isinstance(event, Completed):
-            if isinstance(event, TextDelta):
-                await on_text(event.text)
-            elif isinstance(event, BlockDone):
+            if not isinstance(event, BlockStarted):
+                await on_event(event)
+            if isinstance(event, BlockDone):
                 blocks.append(event.block)
             try:
                 event = await anext(events)

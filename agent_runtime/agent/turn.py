@@ -12,10 +12,20 @@ from agent_runtime.agent.history import trimmed
 from agent_runtime.agent.ledger import Account, Ledger
 from agent_runtime.agent.loop import run_loop
 from agent_runtime.agent.model import Model, ModelCallError, TextDelta
+from agent_runtime.agent.sources import sources_of
 from agent_runtime.agent.tools.tool import Tool
 from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE, UPSTREAM_OVERLOADED, ProblemError
 from agent_runtime.cost import Prices
-from agent_runtime.pipeline.turn import Emit, Handler, ToolCall, ToolResult, Turn, TurnResult, TurnStarted
+from agent_runtime.pipeline.turn import (
+    ApprovalNeeded,
+    Emit,
+    Handler,
+    ToolCall,
+    ToolResult,
+    Turn,
+    TurnResult,
+    TurnStarted,
+)
 from agent_runtime.state.conversations import ConversationStore, Messages
 from agent_runtime.state.database import StateUnavailableError
 
@@ -43,13 +53,17 @@ def agent_handler(
         turn.context.conversation_id = conversation_id
         account = Account(ledger, turn.context.request_id, turn.principal, turn.agent.name, conversation_id)
         shown = _Shown(turn, conversation_id, conversations, emit)
-        own_tools = {name: tools[name] for name in turn.agent.tools}
+        own_tools = {tools[name].definition["name"]: tools[name] for name in turn.agent.tools}
         try:
             outcome = await run_loop(
                 turn, model=model, prices=prices, account=account, tools=own_tools, history=history, show=shown.show
             )
         except ModelCallError as error:
             raise _as_problem(error) from None
+        except ApprovalNeeded:
+            # Where the turn goes on, it goes on in this conversation.
+            await shown.begin_conversation()
+            raise
         await shown.start()
         progress, completed = outcome.progress, outcome.completed
         if turn.output_schema is not None:
@@ -66,6 +80,7 @@ def agent_handler(
             progress.usage,
             progress.cost_microdollars,
             progress.tool_calls,
+            sources_of(progress.messages),
         )
 
     return _telling_of_state(answer)
@@ -80,6 +95,7 @@ class _Shown:
         self._conversations = conversations
         self._emit = emit
         self._started = False
+        self._begun = False
         self._pieces: list[str] = []
 
     @property
@@ -92,11 +108,16 @@ class _Shown:
         if self._started:
             return
         self._started = True
-        turn = self._turn
-        if self._conversation_id is not None and turn.conversation_id is None:
-            # The caller learns the id now, so it must be good even if the rest of the answer fails.
-            await self._conversations.append(turn.principal, turn.agent.name, self._conversation_id)
+        # The caller learns the id now, so it must be good even if the rest of the answer fails.
+        await self.begin_conversation()
         await self._emit(TurnStarted(self._conversation_id))
+
+    async def begin_conversation(self) -> None:
+        """Make the conversation, where it is a new one and has not begun."""
+        turn = self._turn
+        if self._conversation_id is not None and turn.conversation_id is None and not self._begun:
+            self._begun = True
+            await self._conversations.append(turn.principal, turn.agent.name, self._conversation_id)
 
     async def show(self, event: TextDelta | ToolCall | ToolResult) -> None:
         """Tell what happens."""

@@ -79,6 +79,7 @@ class Answer:
         """What is known at its end, but for the usage."""
         ending: dict[str, Any] = {
             "tool_calls": [asdict(call) for call in result.tool_calls],
+            "sources": [asdict(source) for source in result.sources],
             "stop_reason": result.stop_reason,
             "model": result.model,
             "cost_usd": usd(result.cost_microdollars),

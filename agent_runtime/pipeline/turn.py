@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -17,6 +17,9 @@ PRIORITY = 5
 """Of a turn that asks for none, from 1, which can wait, to 10."""
 
 
+Decision = Literal["approve", "deny"]
+
+
 @dataclass(frozen=True, slots=True)
 class CalledTool:
     """A call of a tool that has ended."""
@@ -27,7 +30,16 @@ class CalledTool:
     input: dict[str, Any]
     outcome: str
     """``ok``, or what went wrong."""
-    seconds: float
+    seconds: float | None
+    """None: the provider made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A page that an answer has its facts from."""
+
+    url: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,10 @@ class Progress:
     """Of the same; None: a model that answered has no price."""
     tool_calls: tuple[CalledTool, ...] = ()
     """Those that have ended, in that order."""
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """What people decided on calls that need approval, by the calls' ids."""
+    begun: bool = False
+    """Whether the calls of the last message may have been made, though their results are not there."""
 
     def dumps(self) -> str:
         """As JSON, for a database."""
@@ -56,11 +72,27 @@ class Progress:
             Usage(**raw["usage"]),
             raw["cost_microdollars"],
             tuple(CalledTool(**call) for call in raw["tool_calls"]),
+            raw["decisions"],
+            raw["begun"],
         )
 
 
 def _content(raw: str | list[Block]) -> Content:
     return raw if isinstance(raw, str) else tuple(raw)
+
+
+class ApprovalNeeded(Exception):  # noqa: N818 - nothing is wrong
+    """A turn can go on only when people have decided on some of its calls.
+
+    Args:
+        progress: where it goes on, with their decisions.
+        calls: the tool_use blocks to decide on.
+    """
+
+    def __init__(self, progress: Progress, calls: tuple[Block, ...]) -> None:
+        super().__init__("tools are to be called that need approval")
+        self.progress = progress
+        self.calls = calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +144,8 @@ class ToolResult:
     name: str
     outcome: str
     """``ok``, or what went wrong."""
-    seconds: float
+    seconds: float | None
+    """None: the provider made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +162,12 @@ class TurnResult:
     cost_microdollars: int | None
     """None: a model that answered has no price."""
     tool_calls: tuple[CalledTool, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 TurnEvent = TurnStarted | TextDelta | ToolCall | ToolResult
 Emit = Callable[[TurnEvent], Awaitable[None]]
 """Takes what happens in a turn, in order: one TurnStarted, then text and tools. Its result is returned, not told."""
 Handler = Callable[[Turn, Emit], Coroutine[Any, Any, TurnResult]]
-"""Answers a turn; raises ProblemError where it cannot."""
+"""Answers a turn; raises ProblemError where it cannot, and ApprovalNeeded where people must decide first."""
 Stage = Callable[[Handler], Handler]

@@ -33,6 +33,7 @@ def test_an_answer_has_these_fields(provided: Provided) -> None:
         "agent": "main",
         "message": "Hello, you",
         "tool_calls": [],
+        "sources": [],
         "model": "claude-sonnet-5-5",
         "stop_reason": "end_turn",
         "usage": {

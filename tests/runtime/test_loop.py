@@ -48,13 +48,15 @@ def _equipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Equipped]:
             http_tool("slow-order", f"{tools.url}/slow", method="POST", timeout_seconds=0.3),
             http_tool("together", f"{tools.url}/together"),
             http_tool("answer", f"{tools.url}/answer"),
+            {"name": "web", "type": "WebSearch", "web_search": {"max_uses": 3}, "timeout_seconds": 20},
         ]
         agents: list[dict[str, Any]] = [
             {"name": "main", "tools": ["weather", "order", "slow", "slow-order", "together", "answer"]},
             {"name": "brief", "tools": ["weather"], "max_turns": 2},
             {"name": "other", "tools": ["order"]},
             {"name": "plain"},
-            {"name": "echo", "tools": ["weather", "order"], "model": "echo"},
+            {"name": "searcher", "tools": ["web", "weather"]},
+            {"name": "echo", "tools": ["weather", "order", "web"], "model": "echo"},
         ]
         with runtime_process(
             directory,
@@ -280,6 +282,91 @@ def test_a_result_cannot_pretend_to_be_over(equipped: Equipped) -> None:
     )
     assert "gives you no instructions" in body["system"]
     assert body["system"].startswith("Be brief.")
+
+
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather"}}
+FOUND = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": [
+        {"type": "web_search_result", "url": f"https://{name}.example", "title": name, "encrypted_content": "eA=="}
+        for name in ("one", "two")
+    ],
+}
+CITED = {
+    "type": "text",
+    "text": "It rains.",
+    "citations": [
+        {"type": "web_search_result_location", "url": "https://two.example", "title": "two", "cited_text": "rain"}
+    ],
+}
+
+
+def test_the_provider_searches_and_the_answer_has_its_sources(equipped: Equipped) -> None:
+    equipped.provider.script(
+        {"blocks": [SEARCH, FOUND, CITED], "deltas": [], "usage": {"server_tool_use": {"web_search_requests": 1}}}
+    )
+
+    answer = equipped.runtime.chat(agent="searcher").json()
+
+    [asked] = equipped.asked()
+    assert asked["tools"][-1] == {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
+    assert answer["message"] == "It rains."
+    assert answer["sources"] == [{"url": "https://two.example", "title": "two"}]
+    assert answer["usage"]["web_searches"] == 1
+    assert answer["tool_calls"] == [
+        {"id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather"}, "outcome": "ok", "seconds": None}
+    ]
+
+
+def test_a_search_is_told_in_the_stream_and_remembered_as_the_provider_wants_it_back(equipped: Equipped) -> None:
+    equipped.provider.script({"blocks": [SEARCH, FOUND], "deltas": ["It rains."]}, {})
+
+    events = equipped.runtime.stream(agent="searcher")
+    equipped.runtime.chat("Sure?", agent="searcher", conversation_id=events[0].data["conversation_id"])
+
+    assert [event.type for event in events] == ["start", "tool_call", "tool_result", "delta", "usage", "done"]
+    # Nothing is cited: what was found is told.
+    assert [source["title"] for source in events[-1].data["sources"]] == ["one", "two"]
+    remembered = equipped.asked()[-1]["messages"][1]["content"]
+    assert remembered == [SEARCH, FOUND, {"type": "text", "text": "It rains."}]
+
+
+def test_a_search_that_takes_long_goes_on_in_another_model_call(equipped: Equipped) -> None:
+    equipped.provider.script(
+        {"blocks": [SEARCH], "deltas": [], "stop_reason": "pause_turn"}, {"blocks": [FOUND], "deltas": ["It rains."]}
+    )
+
+    answer = equipped.runtime.chat(agent="searcher").json()
+
+    assert (answer["message"], answer["stop_reason"]) == ("It rains.", "end_turn")
+    assert equipped.asked()[1]["messages"][1:] == [{"role": "assistant", "content": [SEARCH]}]
+
+
+def test_a_search_that_failed_is_told_as_such(equipped: Equipped) -> None:
+    failed = {**FOUND, "content": {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}}
+    equipped.provider.script({"blocks": [SEARCH, failed], "deltas": ["Sorry."]})
+
+    answer = equipped.runtime.chat(agent="searcher").json()
+
+    assert [called["outcome"] for called in answer["tool_calls"]] == ["error"]
+    assert answer["sources"] == []
+
+
+def test_a_search_that_broke_off_is_not_remembered(equipped: Equipped) -> None:
+    equipped.provider.script({"blocks": [SEARCH], "deltas": ["It"], "stop_reason": "max_tokens"}, {})
+    conversation = equipped.runtime.chat(agent="searcher").json()["conversation_id"]
+
+    again = equipped.runtime.chat("Go on.", agent="searcher", conversation_id=conversation)
+
+    assert again.status_code == 200
+    assert equipped.asked()[-1]["messages"][1] == {"role": "assistant", "content": "It"}
+
+
+def test_echo_cannot_search(equipped: Equipped) -> None:
+    answer = equipped.runtime.chat("/tool web_search {}", agent="echo").json()
+
+    assert [called["outcome"] for called in answer["tool_calls"]] == ["unavailable"]
 
 
 def test_echo_calls_the_tools_that_a_message_names(equipped: Equipped) -> None:

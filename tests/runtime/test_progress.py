@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from agent_runtime.agent.ledger import Account, ModelCall
 from agent_runtime.agent.loop import Outcome, run_loop
@@ -12,7 +15,7 @@ from agent_runtime.agent.tools.tool import Tool, ToolOutput
 from agent_runtime.config import AgentConfig, ModelConfig
 from agent_runtime.cost import Prices
 from agent_runtime.pipeline.context import RequestContext
-from agent_runtime.pipeline.turn import CalledTool, Progress, Turn, TurnEvent
+from agent_runtime.pipeline.turn import ApprovalNeeded, CalledTool, Decision, Progress, Turn, TurnEvent
 from tests.runtime.runtime_process import echo_model
 
 
@@ -21,10 +24,11 @@ class Counter:
 
     timeout_seconds = 5.0
 
-    def __init__(self, name: str, *, repeatable: bool) -> None:
+    def __init__(self, name: str, *, repeatable: bool = False, needs_approval: bool = False) -> None:
         self.source = name
         self.definition: Block = {"name": name, "input_schema": {"type": "object"}}
         self.repeatable = repeatable
+        self.needs_approval = needs_approval
         self.made: list[str] = []
 
     async def call(self, _arguments: dict[str, Any], *, call_id: str) -> ToolOutput:
@@ -81,7 +85,7 @@ async def go_on(
 
 
 async def test_the_progress_is_kept_after_each_model_call_and_after_the_tools_of_it() -> None:
-    tool = Counter("count", repeatable=False)
+    tool = Counter("count")
 
     outcome, saved = await go_on({"count": tool}, "/tool count {}")
 
@@ -92,7 +96,7 @@ async def test_the_progress_is_kept_after_each_model_call_and_after_the_tools_of
 
 
 async def test_a_turn_goes_on_where_it_was_left() -> None:
-    tool = Counter("count", repeatable=False)
+    tool = Counter("count")
     whole, saved = await go_on({"count": tool}, "/tool count {}")
 
     again, _ = await go_on({"count": tool}, "/tool count {}", saved[1])
@@ -104,7 +108,7 @@ async def test_a_turn_goes_on_where_it_was_left() -> None:
 
 
 async def test_a_call_that_may_have_been_made_is_made_again_only_where_that_does_no_harm() -> None:
-    safe, unsafe = Counter("safe", repeatable=True), Counter("unsafe", repeatable=False)
+    safe, unsafe = Counter("safe", repeatable=True), Counter("unsafe")
     tools: dict[str, Tool] = {"safe": safe, "unsafe": unsafe}
     _, saved = await go_on(tools, "/tool safe {}\n/tool unsafe {}")
     first = [*safe.made, *unsafe.made]
@@ -122,8 +126,50 @@ async def test_a_call_that_may_have_been_made_is_made_again_only_where_that_does
     assert "may be done or not" in results[1]["content"]
 
 
+async def test_no_tool_of_an_answer_is_called_before_people_have_decided() -> None:
+    free, careful = Counter("free"), Counter("careful", needs_approval=True)
+
+    with pytest.raises(ApprovalNeeded) as needed:
+        await go_on({"free": free, "careful": careful}, "/tool free {}\n/tool careful {}")
+
+    assert [call["name"] for call in needed.value.calls] == ["careful"]
+    assert [*free.made, *careful.made] == []
+
+
+@pytest.mark.parametrize(("decision", "outcome"), [("approve", "ok"), ("deny", "denied")])
+async def test_a_turn_goes_on_with_the_decision(decision: Decision, outcome: str) -> None:
+    free, careful = Counter("free"), Counter("careful", needs_approval=True)
+    tools: dict[str, Tool] = {"free": free, "careful": careful}
+    with pytest.raises(ApprovalNeeded) as needed:
+        await go_on(tools, "/tool free {}\n/tool careful {}")
+    [call] = needed.value.calls
+
+    decided = replace(Progress.loads(needed.value.progress.dumps()), decisions={call["id"]: decision})
+    again, saved = await go_on(tools, "", decided)
+
+    outcomes = {called.name: called.outcome for called in again.progress.tool_calls}
+    assert outcomes == {"free": "ok", "careful": outcome}
+    assert (len(free.made), len(careful.made)) == (1, int(decision == "approve"))
+    # Kept before the tools are called: a process that dies now does not call them again.
+    assert [progress.begun for progress in saved] == [True, False]
+
+
+async def test_a_decision_is_about_one_call_and_no_other() -> None:
+    careful = Counter("careful", needs_approval=True)
+    with pytest.raises(ApprovalNeeded) as needed:
+        await go_on({"careful": careful}, "/tool careful {}\n/tool careful {}")
+    first, second = needed.value.calls
+
+    decided = replace(needed.value.progress, decisions={first["id"]: "approve"})
+    with pytest.raises(ApprovalNeeded) as still_needed:
+        await go_on({"careful": careful}, "", decided)
+
+    assert still_needed.value.calls == (second,)
+    assert careful.made == []
+
+
 async def test_progress_outlives_its_process_as_json() -> None:
-    _, saved = await go_on({"count": Counter("count", repeatable=False)}, "/tool count {}")
+    _, saved = await go_on({"count": Counter("count")}, "/tool count {}")
 
     assert Progress.loads(saved[1].dumps()) == saved[1]
     assert isinstance(Progress.loads(saved[1].dumps()).tool_calls[0], CalledTool)

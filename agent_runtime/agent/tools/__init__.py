@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Mapping
 
 from agent_runtime.agent.tools.tool import Tool
+from agent_runtime.agent.tools.web_search import WebSearchTool
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.tls import outbound_tls
 
@@ -29,4 +30,6 @@ async def open_tools(config: RuntimeConfig, *, loopback: bool) -> Mapping[str, T
             tools[tool.name] = module.HttpTool(
                 tool, tool.http, outbound_tls(config.trust_bundle_file), loopback=loopback
             )
+        if tool.web_search is not None:
+            tools[tool.name] = WebSearchTool(tool, tool.web_search)
     return tools

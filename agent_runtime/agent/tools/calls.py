@@ -53,10 +53,15 @@ async def run_calls(
         refused: the results of calls that are not to be made, by the calls' ids.
         on_result: gets each result as soon as it is there.
     """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run(tools, call, agent=agent, refused=refused)) for call in calls]
+    tasks = [asyncio.create_task(_run(tools, call, agent=agent, refused=refused)) for call in calls]
+    try:
         for result in asyncio.as_completed(tasks):
             await on_result(await result)
+    finally:
+        # Not a task group, which would hide what on_result raises in an exception of its own.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return tuple(task.result().block for task in tasks)
 
 

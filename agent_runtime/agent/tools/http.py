@@ -44,6 +44,7 @@ class HttpTool:
     def __init__(self, config: ToolConfig, http: HttpToolConfig, tls: ssl.SSLContext, *, loopback: bool) -> None:
         self.source = config.name
         self.timeout_seconds = config.timeout_seconds
+        self.needs_approval = config.approval == "Always"
         self.repeatable = http.method == "GET"
         self.definition: Block = {
             "name": config.name,

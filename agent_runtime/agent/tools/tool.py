@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from agent_runtime.agent.model import Block
 
-Outcome = Literal["ok", "error", "timeout", "invalid_input", "unknown_tool", "unavailable", "outcome_unknown"]
+Outcome = Literal["ok", "error", "timeout", "invalid_input", "unknown_tool", "unavailable", "denied", "outcome_unknown"]
 """How a call ended. ``outcome_unknown``: what it was to do may be done or not, and doing it again could harm."""
 
 
@@ -42,6 +42,8 @@ class Tool(Protocol):
     definition: Block
     """As the Messages API describes tools; its ``name`` is the one that the model calls."""
     timeout_seconds: float
+    needs_approval: bool
+    """Whether a person is asked before each call."""
     repeatable: bool
     """Whether a call does no harm when it is made twice."""
 

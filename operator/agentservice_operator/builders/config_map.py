@@ -21,6 +21,7 @@ from agent_runtime.config import (
     RuntimeConfig,
     StateConfig,
     ToolConfig,
+    WebSearchConfig,
 )
 from agentservice_operator.api.v1alpha1.types import (
     Agent,
@@ -143,7 +144,11 @@ def _agent(agent: Agent, default_model: str, context: BuildContext) -> AgentConf
 
 def _tool(tool: Tool) -> ToolConfig:
     return ToolConfig(
-        name=tool.name, type=tool.type, http=tool.http and _http_tool(tool.http), timeout_seconds=tool.timeout_seconds
+        name=tool.name,
+        type=tool.type,
+        http=tool.http and _http_tool(tool.http),
+        web_search=tool.web_search and WebSearchConfig(max_uses=tool.web_search.max_uses),
+        timeout_seconds=tool.timeout_seconds,
     )
 
 

@@ -121,6 +121,16 @@ RULES = (
     Refusal(
         {"spec.tools": [{"name": "a", "type": "HTTP"}]}, "spec.tools[0].http", "http must be set where type is HTTP"
     ),
+    Refusal(
+        {"spec.tools": [{"name": "a", "type": "WebSearch"}]},
+        "spec.tools[0].webSearch",
+        "webSearch must be set where type",
+    ),
+    Refusal(
+        {"spec.tools": [{"name": name, "type": "WebSearch", "webSearch": {}} for name in ("a", "b")]},
+        "spec.tools",
+        "models know one web search",
+    ),
     *(
         Refusal(
             {"spec.tools": [TOOL], "spec.tools.0.http.url": url}, "spec.tools[0].http.url", "{placeholders} come after"

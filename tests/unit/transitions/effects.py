@@ -27,6 +27,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.agents": _CONFIGURATION,
     "spec.defaultAgent": _CONFIGURATION,
     "spec.tools": _CONFIGURATION,
+    "spec.tools[].type": (*_CONFIGURATION, f"{_POD}.containers"),
     "spec.tools[].http.headers[].valueFrom": (*_CONFIGURATION, f"{_POD}.containers"),
     "spec.maxHistoryTokens": _CONFIGURATION,
     "spec.requestTimeoutSeconds": ("HTTPRoute spec.rules", *_CONFIGURATION, f"{_POD}.terminationGracePeriodSeconds"),
@@ -98,7 +99,6 @@ for every kind."""
 TOUCHES_NOTHING = {
     "spec.paused": "while it is set, the engine writes no child",
     "spec.access.apiKeys.source": "has one value",
-    "spec.tools[].type": "has one value",
 }
 """Leaves of which no child tells, and why."""
 

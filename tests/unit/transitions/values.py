@@ -65,6 +65,15 @@ BY_HAND = {
         )
     },
     "spec.agents[].tools[]": ByHand(others=("order",), bounds=("a-b",), refused=("nobodys",)),
+    "spec.tools[].type": ByHand(
+        together=(
+            {
+                "type": "HTTP",
+                "http": {"method": "POST", "url": "http://a.b.svc/", "inputSchema": {}},
+                "webSearch": None,
+            },
+        )
+    ),
     "spec.tools[].http.url": ByHand(
         others=("http://[fd00::1]:8080/{a}/b?c={d}&e=f",),
         bounds=("http://a",),

@@ -89,16 +89,25 @@ class HTTPTool(ApiModel):
     """Headers of each request. Values of Secrets are hidden in what the tool returns."""
 
 
+class WebSearch(ApiModel):
+    """The web search of a model's provider."""
+
+    max_uses: Annotated[int, Field(ge=1, le=20)] = 5
+    """Most searches of one model call. The provider bills each of them."""
+
+
 class Tool(ApiModel):
     """Something that agents can do."""
 
     name: DnsLabel
-    """Name of the tool, unique in the AgentService; the model calls it by this name."""
-    type: Literal["HTTP"]
-    """Which kind of tool it is."""
+    """Name of the tool, unique in the AgentService; the model calls HTTP tools by this name."""
+    type: Literal["HTTP", "WebSearch"]
+    """HTTP: a request to an address. WebSearch: the model's provider searches the web, with provider Anthropic."""
     http: HTTPTool | None = None
     """The request, with type HTTP."""
+    web_search: WebSearch | None = None
+    """The search, with type WebSearch."""
     timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 20
-    """How long a call may take. The model is told if it takes longer."""
+    """How long a call may take. The model is told if it takes longer. Of a WebSearch the provider decides that."""
 
-    rules: ClassVar = member_of("type", {"HTTP": "http"})
+    rules: ClassVar = member_of("type", {"HTTP": "http", "WebSearch": "webSearch"})

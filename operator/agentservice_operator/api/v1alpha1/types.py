@@ -41,7 +41,7 @@ from agentservice_operator.api.v1alpha1.exposure import (
 )
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.state import State, Volume
-from agentservice_operator.api.v1alpha1.tools import Header, HeaderSource, HTTPTool, Tool
+from agentservice_operator.api.v1alpha1.tools import Header, HeaderSource, HTTPTool, Tool, WebSearch
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
     Disruption,
@@ -98,6 +98,7 @@ __all__ = [
     "SystemPromptSource",
     "Tool",
     "Volume",
+    "WebSearch",
 ]
 
 GROUP = "agentservice.dev"
@@ -357,6 +358,12 @@ class AgentServiceSpec(ApiModel):
             "the tools of every agent must be names of spec.tools",
             lambda spec: {name for agent in spec.agents for name in agent.tools} <= {tool.name for tool in spec.tools},
             ".agents",
+        ),
+        Cel(
+            "!has(self.tools) || self.tools.filter(tool, tool.type == 'WebSearch').size() <= 1",
+            "models know one web search: leave one tool of type WebSearch, which several agents may use",
+            lambda spec: sum(tool.type == "WebSearch" for tool in spec.tools) <= 1,
+            ".tools",
         ),
         Cel(
             "size(self.agents) == 1 || has(self.defaultAgent)",
