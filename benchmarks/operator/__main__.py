@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--foreign", type=int, default=measure.FOREIGN)
     parser.add_argument("--keep", action="store_true", help="write the raw figures and docs/benchmarks.md")
     options = parser.parse_args()
+    now, machine = datetime.now(UTC), _machine()
     with tempfile.TemporaryDirectory(prefix="agentservice-bench-") as folder:
         found = asyncio.run(
             measure_all(
@@ -68,13 +69,12 @@ def main() -> int:
                 foreign=options.foreign,
             )
         )
-    now = datetime.now(UTC)
     run = {
         "date": f"{now:%Y-%m-%d}",
         "count": options.count,
         "neighbours": options.neighbours,
         "rounds": options.rounds,
-        "machine": _machine(),
+        "machine": machine,
         **found,
     }
     for row in rows(run):
@@ -93,6 +93,7 @@ def _machine() -> Figures:
     return {
         "cpus": os.cpu_count(),
         "memory_gib": memory,
+        "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "kubernetes": toolchain.version("kube-apiserver"),
     }

@@ -15,7 +15,8 @@ Written by `make bench-operator KEEP=1`; raw figures: [{raw}](../benchmarks/oper
 counts mean something on any machine. Times do not: this one is shared with others, and API server, etcd, kwok, load and
 operator share its CPUs; they are to be read beside each other.
 
-{date}, {cpus} CPUs, {memory_gib:.0f} GiB, Python {python}, Kubernetes {kubernetes}, rounds: {rounds}.
+{date}, {cpus} CPUs with a load average of {load:.1f} before, {memory_gib:.0f} GiB, Python {python}, Kubernetes
+{kubernetes}, rounds: {rounds}.
 
 | what | goal | found | met |
 |---|---|---|---|

@@ -23,7 +23,7 @@ def run(**other: Any) -> dict[str, Any]:
         "rounds": 1,
         "count": 500,
         "neighbours": 200,
-        "machine": {"cpus": 2, "memory_gib": 24.0, "python": "3.13.1", "kubernetes": "v1.34.4"},
+        "machine": {"cpus": 2, "memory_gib": 24.0, "load": 0.1, "python": "3.13.1", "kubernetes": "v1.34.4"},
         "floor": [{"seconds": 10.0}],
         "operator": [applied],
         "healthy": [{"seconds": 5.0}],
