@@ -11,9 +11,9 @@ Figures = dict[str, Any]
 
 _PAGE = """# Benchmarks
 
-Written by `make bench-operator KEEP=1`; raw figures: [{raw}](../benchmarks/operator/results/{raw}). Ratios and
-counts mean something on any machine. Times do not: this one is shared with others, and API server, etcd, kwok, load and
-operator share its CPUs; they are to be read beside each other.
+Written by `make bench-operator KEEP=1`; [raw figures](../benchmarks/operator/results/{raw}). Counts mean something on
+any machine, ratios on a quiet one. Times do not: this machine is shared with others, and API server, etcd, kwok, load
+and operator share its CPUs.
 
 {date}, {cpus} CPUs with a load average of {load:.1f} before, {memory_gib:.0f} GiB, Python {python}, Kubernetes
 {kubernetes}, rounds: {rounds}.
@@ -25,13 +25,16 @@ operator share its CPUs; they are to be read beside each other.
 The floor is a bare client (aiohttp, orjson, 32 requests in flight) that creates the same AgentServices and writes the
 same children by server-side apply, in a control plane of its own, in turns with the operator. The operator also reads
 each child before it makes it, and writes two statuses. kwok makes the pods Ready. Memory is what is resident after two
-idle minutes, in which everything was listed again.
+idle minutes, in which everything was listed again. The CPU of an edit is without what an idle operator takes in the
+same time on average; if more of its regular lists fall into that time, they count as the edits'.
+
+Until {count} had their children the floor took {floor} s and the operator {operator} s in the rounds.
 
 | besides | with {few} | with {many} |
 |---|---|---|
 {reactions}
 
-A restart with {many} AgentServices takes {restart:.1f} s until the new process leads, and {lists} lists. With {count}
+A restart with {many} takes {restart:.1f} s until the new process leads, and {lists} pages of lists. While {count} are
 applied at once, one who reads an object again and again waits {bystander:.0f} ms (p99).
 """
 
@@ -131,6 +134,8 @@ def page(run: Figures) -> str:
         restart=life["restart"]["seconds_to_lead"],
         lists=life["restart"]["lists"],
         count=run["count"],
+        floor=_each_round(run["floor"]),
+        operator=_each_round(run["operator"]),
         bystander=median(run["operator"], "bystander_p99_ms"),
         date=run["date"],
         rounds=run["rounds"],
@@ -144,6 +149,10 @@ _REACTIONS = (
     ("edit to new Deployment, median", "edit_p50_ms"),
     ("edit to new Deployment, p99", "edit_p99_ms"),
 )
+
+
+def _each_round(rounds: Sequence[Figures]) -> str:
+    return ", ".join(f"{each['seconds']:.0f}" for each in rounds)
 
 
 def _met(row: Row) -> str:
