@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from agentservice_operator import acceptance
@@ -12,6 +15,7 @@ from agentservice_operator.kube.client import KubeClient
 from agentservice_operator.kube.transport import connect
 
 from dev.cluster import Cluster
+from dev.process import running, wait_until
 from tests.controlplane.agent_services import AgentServices
 
 
@@ -47,3 +51,19 @@ async def test_where_no_operator_works_the_test_fails_and_cleans_up(
 
     find = partial(cluster.api.list, AgentServices(cluster, namespace).path("AgentService", ""))
     assert find() == []
+
+
+def test_told_to_end_it_cleans_up_before(cluster: Cluster, crd: None, namespace: str, tmp_path: Path) -> None:
+    del crd
+    command = [sys.executable, "-m", "agentservice_operator.acceptance", namespace]
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    find = partial(cluster.api.list, AgentServices(cluster, namespace).path("AgentService", ""))
+
+    with running(command, name="helm test", log=tmp_path / "log", env=environment) as process:
+        # Said after the answer to its creation: it waits for Ready now.
+        wait_until(lambda: "no condition yet" in process.log_tail(), deadline=30, describe=process.log_tail)
+        assert len(find()) == 1
+
+        code = process.stop(grace=30)
+
+    assert (code, find()) == (1, []), process.log_tail()
