@@ -8,6 +8,7 @@ import secrets
 import pytest
 
 from dev.api_client import ApiError
+from tests.authority import authority_pem
 from tests.controlplane.agent_services import EVERY_CHILD, AgentServices, Object
 from tests.controlplane.operator_process import OperatorProcess
 from tests.controlplane.test_operator_pod_events import (
@@ -69,12 +70,13 @@ def test_sec_6_no_key_is_shown_on_its_way_into_and_out_of_use(
         assert {place for place, text in shown.items() if any(form in text for form in forms)} == set()
 
 
-def test_sec_6_nothing_of_a_secret_that_a_spec_names_is_shown(
-    operator: OperatorProcess, services: AgentServices
-) -> None:
+def test_sec_6_nothing_of_what_a_spec_names_is_shown(operator: OperatorProcess, services: AgentServices) -> None:
     canaries = {name: secrets.token_urlsafe(24) for name in ("pull", "tls", "provider", "setting")}
     for name, canary in canaries.items():
         services.make_secret(name, content=canary)
+    authority = authority_pem()
+    services.make_config_map("authority", content=authority)
+    canaries["authority"] = authority.splitlines()[1]  # of its first certificate
     credentials = {"secretKeyRef": {"name": "provider", "key": "content"}}
     anthropic = {"model": "claude-fake", "credentials": credentials}
     unwell = pods_that(pod="NotReady")  # so that there is something to tell
@@ -83,6 +85,7 @@ def test_sec_6_nothing_of_a_secret_that_a_spec_names_is_shown(
         runtime={
             **unwell,
             "imagePullSecrets": [{"name": "pull"}],
+            "trustBundle": {"configMapKeyRef": {"name": "authority", "key": "content"}},
             "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "setting", "key": "content"}}}],
         },
         exposure={"ingress": {"hosts": ["agents.example.com"], "tls": {"secretName": "tls"}}},
