@@ -152,6 +152,7 @@ SCENARIOS = {
         Step("lose the Deployment", _lose("Deployment")),
         Step("scale it to two", lambda services: services.apply(replicas=2)),
         Step("lose the Service", _lose("Service")),
+        Step("rotate its key", lambda services: services.apply(replicas=2, access={"apiKeys": {"rotation": 2}})),
     ),
 }
 
@@ -273,8 +274,24 @@ def cases(scenario: str, recording: Recording) -> list[Case]:
     ]
 
 
-async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recording], outcome: Outcome) -> None:
-    """Run cases under one operator: side by side, or one after the other where it dies of each."""
+async def run(
+    on: Lane,
+    chosen: Sequence[Case],
+    recordings: Mapping[str, Recording],
+    outcome: Outcome,
+    *,
+    apart: bool = False,
+) -> None:
+    """Run cases under one operator.
+
+    Args:
+        on: the operator.
+        chosen: which.
+        recordings: the lives without faults, by scenario.
+        outcome: how the cases go is added here.
+        apart: whether the operator dies in one life at a time. Side by side, each life has the deaths of all others
+            too, at whatever moment that is: quicker and harder, and it leaves open which of them was one too many.
+    """
     lived: list[tuple[Case, str, Journal]] = []
 
     async def live(case: Case) -> None:
@@ -284,7 +301,7 @@ async def run(on: Lane, chosen: Sequence[Case], recordings: Mapping[str, Recordi
             outcome.failed[case] = str(error)
         outcome.lived += 1
 
-    if any(case.crashes for case in chosen):
+    if apart and any(case.crashes for case in chosen):
         for case in chosen:
             await live(case)
     else:
@@ -327,7 +344,7 @@ async def campaign(cluster: Cluster, folder: Path, wanted: str, every: int, outc
 
     async def some(batch: Sequence[Case]) -> None:
         async with slots, lane(cluster, folder, lives=len(batch)) as one:
-            await run(one, batch, recordings, outcome)
+            await run(one, batch, recordings, outcome, apart=True)
 
     say(f"==> {len(chosen)} cases")
     progress = asyncio.create_task(_progress(outcome, len(chosen)))

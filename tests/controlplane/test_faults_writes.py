@@ -15,7 +15,7 @@ LIVES = 14
 async def test_siv_1_a_create_ends_the_same_after_a_crash_at_any_write(
     cluster: Cluster, crd: None, tmp_path: Path
 ) -> None:
-    """Before and after the answer in turn; ``make campaign`` tries both for each."""
+    """Before and after the answer in turn, side by side; ``make campaign`` tries both for each, one at a time."""
     del crd
     async with lane(cluster, tmp_path, lives=LIVES) as one:
         recording = await record_twice(one, SCENARIOS["create"])
