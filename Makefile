@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := operator agent_runtime dev tests benchmarks
 
-.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign walks mutants bench-operator bench-runtime check generate lock clean
+.PHONY: help venv demo demo-down test test-unit test-runtime test-controlplane test-chart test-e2e campaign walks churn mutants bench-operator bench-runtime check generate lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | \
@@ -40,6 +40,9 @@ campaign: $(READY) ## Every fault at every write and event of an AgentService's 
 
 walks: $(READY) ## Random walks through specs: the same end by any way; WALKS=SEED for those of a seed, WALKS=FILE for one
 	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.walk_campaign $(WALKS)
+
+churn: $(READY) ## Random walks for an hour while operators die and the API server is restarted; MINUTES=5 for less, SEED=4711 for the same again
+	@PYTHONPATH=.:operator $(BIN)/python -m tests.controlplane.churn $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 mutants: $(READY) ## Break every promise on purpose and see its test fail; MUTANT='words' for some of them
 	@PYTHONPATH=.:operator $(BIN)/python -m tests.mutants $(if $(MUTANT),'$(MUTANT)')

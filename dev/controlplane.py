@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -59,29 +59,48 @@ class _Plane:
     folder: Path
     programs: dict[str, Path]
     tokens: dict[str, str]
-    children: list[Child]
+    commands: dict[str, list[str | Path]] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
 
-    def start(self, program: str, *arguments: str) -> Child:
+    def start(self, program: str, *arguments: str) -> None:
+        self.commands[program] = [self.programs[program], *arguments]
+        self._run(program)
+
+    def restart(self, program: str) -> None:
+        self.children[program].kill()
+        self._run(program)
+
+    def _run(self, program: str) -> None:
         log = self.folder / f"{program}.log"
-        child = start([self.programs[program], *arguments], name=program, log=log, cwd=self.folder)
-        self.children.append(child)
-        return child
+        self.children[program] = start(self.commands[program], name=program, log=log, cwd=self.folder)
 
     def require_running(self) -> None:
-        for child in self.children:
+        for child in self.children.values():
             child.require_running()
 
     def stop(self) -> None:
         """Kill all at once: nothing here is worth an orderly end, and etcd's files are large."""
-        for child in self.children:
+        for child in self.children.values():
             child.process.kill()
-        for child in self.children:
+        for child in self.children.values():
             child.process.wait()
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class ControlPlane(Cluster):
+    """A cluster whose parts are processes of this one."""
+
+    plane: _Plane = field(kw_only=True, repr=False)
+
+    def restart_api_server(self) -> None:
+        """Let the API server crash, start it anew, and wait until it answers; etcd has kept everything."""
+        self.plane.restart("kube-apiserver")
+        _wait(self.plane, lambda: _answers(self, "/readyz"), "/readyz of the API server")
+
+
 @contextmanager
-def control_plane(folder: Path | None = None) -> Iterator[Cluster]:
+def control_plane(folder: Path | None = None) -> Iterator[ControlPlane]:
     """Run a control plane with one fake node of boundless size, on which pods get Ready at once.
 
     Args:
@@ -100,12 +119,12 @@ def control_plane(folder: Path | None = None) -> Iterator[Cluster]:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentservice-controlplane-")))
         folder.mkdir(parents=True, exist_ok=True)
-        plane = _Plane(folder, programs, {user: secrets.token_urlsafe() for user in _USERS}, [])
+        plane = _Plane(folder, programs, {user: secrets.token_urlsafe() for user in _USERS})
         stack.callback(plane.stop)
         yield _start(plane)
 
 
-def _start(plane: _Plane) -> Cluster:
+def _start(plane: _Plane) -> ControlPlane:
     etcd_port, peer_port, api_port = _free_ports(3)
     _write_inputs(plane)
     _start_etcd(plane, etcd_port, peer_port)
@@ -121,11 +140,12 @@ def _start(plane: _Plane) -> Cluster:
         )
         for user, token in plane.tokens.items()
     }
-    cluster = Cluster(
+    cluster = ControlPlane(
         name="controlplane",
         kubeconfig=kubeconfigs["kubernetes-admin"],
         kubectl_path=plane.programs["kubectl"],
         audit_log=plane.folder / "audit.log",
+        plane=plane,
     )
     _wait(plane, lambda: _answers(cluster, "/readyz"), "/readyz of the API server")
     _start_controllers(plane, kubeconfigs, certificate)
@@ -242,7 +262,9 @@ def _wait(plane: _Plane, predicate: Callable[[], bool], what: str) -> None:
         return predicate()
 
     def describe() -> str:
-        return f"{what}; the logs end with\n" + "\n".join(f"{c.name}:\n{c.log_tail(5)}" for c in plane.children)
+        return f"{what}; the logs end with\n" + "\n".join(
+            f"{c.name}:\n{c.log_tail(5)}" for c in plane.children.values()
+        )
 
     wait_until(check, deadline=_START_DEADLINE, describe=describe)
 
