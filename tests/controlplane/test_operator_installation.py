@@ -13,7 +13,7 @@ from dev.cluster import Cluster
 from dev.controlplane import control_plane
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices, agent_service, conditions, install_definitions
-from tests.controlplane.operator_process import START_DEADLINE, OperatorProcess
+from tests.controlplane.operator_process import START_DEADLINE, OperatorProcess, delete_namespace, make_namespace
 
 
 @pytest.fixture
@@ -52,30 +52,30 @@ def test_an_operator_waits_for_its_definition_and_then_serves_every_namespace(ba
 
 
 def test_a_namespace_without_a_role_keeps_nobody_from_the_others_and_joins_when_it_has_one(
-    bare: Cluster, tmp_path: Path
+    cluster: Cluster, crd: None, namespace: str, tmp_path: Path
 ) -> None:
-    install_definitions(bare)
-    for name in ("team-a", "team-b"):
-        bare.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    operator = OperatorProcess(bare, "team-a", "team-a", ("team-a", "team-b"), tmp_path)
+    del crd
+    late = make_namespace(cluster, "late")
+    operator = OperatorProcess(cluster, namespace, namespace, (namespace, late), tmp_path)
     try:
         operator.start().stop()
-        binding = bare.kubectl("get", "rolebindings", "--namespace=team-b", "--output=yaml")
-        bare.kubectl("delete", "rolebindings", "--namespace=team-b", "--all")
+        binding = cluster.kubectl("get", "rolebindings", f"--namespace={late}", "--output=yaml")
+        cluster.kubectl("delete", "rolebindings", f"--namespace={late}", "--all")
 
         operator.start()
-        AgentServices(bare, "team-a").apply()
-        AgentServices(bare, "team-a").wait_ready()
+        AgentServices(cluster, namespace).apply()
+        AgentServices(cluster, namespace).wait_ready()
         assert "namespace is left out" in operator.child.log.read_text()
 
-        bare.kubectl("apply", "--filename=-", input=binding)
+        cluster.kubectl("apply", "--filename=-", input=binding)
         wait_until(lambda: operator.child.exit_code == 0, deadline=START_DEADLINE, describe=operator.log_here)
 
         operator.start()
-        AgentServices(bare, "team-b").apply()
-        AgentServices(bare, "team-b").wait_ready()
+        AgentServices(cluster, late).apply()
+        AgentServices(cluster, late).wait_ready()
     finally:
         operator.close()
+        delete_namespace(cluster, late)
 
 
 def test_a_spec_that_slipped_past_the_api_server_is_stalled_until_it_is_mended(bare: Cluster, tmp_path: Path) -> None:
