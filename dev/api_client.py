@@ -23,7 +23,9 @@ Object = dict[str, Any]
 _TIMEOUT = 30.0  # seconds without a byte from the server
 _KEPT = 8  # idle connections: as many as threads that are likely to ask at the same time
 # The server may close a kept connection just when it is used again: whoever only reads may ask once more.
-_READ_AGAIN = urllib3.Retry(1, connect=0, redirect=0, status=0, other=0, allowed_methods={"GET"})
+_READ_AGAIN = urllib3.Retry(
+    1, connect=0, redirect=0, status=0, other=0, allowed_methods={"GET"}, respect_retry_after_header=False
+)
 
 
 class ApiError(RuntimeError):

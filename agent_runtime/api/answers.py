@@ -33,6 +33,13 @@ class ToolCallDocument(_Document):
     seconds: float
 
 
+class SourceDocument(_Document):
+    """A page that an answer has its facts from."""
+
+    url: str
+    title: str
+
+
 class ChatAnswer(_Document):
     """The answer to a message."""
 
@@ -42,6 +49,7 @@ class ChatAnswer(_Document):
     created_at: str
     message: str
     tool_calls: list[ToolCallDocument]
+    sources: list[SourceDocument]
     stop_reason: str
     model: str
     cost_usd: float | None

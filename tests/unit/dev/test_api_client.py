@@ -36,12 +36,16 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         elif self.path == "/missing":
             self._answer(http.client.NOT_FOUND, json.dumps(REFUSAL).encode())
+        elif self.path == "/busy":
+            self._answer(http.client.TOO_MANY_REQUESTS, json.dumps(REFUSAL).encode(), {"Retry-After": "3600"})
         else:
             self._answer(http.client.OK, b"ok" if self.path == "/readyz" else b'{"items": []}')
             self.close_connection = self.path == "/last"
 
-    def _answer(self, code: int, body: bytes) -> None:
+    def _answer(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(code)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -104,6 +108,15 @@ def test_a_connection_that_the_server_closed_is_replaced(server: tuple[ApiClient
     assert api.list("/items") == []
 
     assert len(connections) == 2
+
+
+def test_who_is_asked_to_come_back_later_is_told_so_at_once(server: tuple[ApiClient, set[object]]) -> None:
+    api, _ = server
+
+    with pytest.raises(ApiError) as refused:
+        api.get("/busy")
+
+    assert refused.value.code == http.client.TOO_MANY_REQUESTS
 
 
 def test_whoever_does_not_answer_is_no_connection(tmp_path: Path) -> None:
