@@ -125,6 +125,58 @@ idempotency_keys = Table(
     Index("idempotency_keys_principal_created_at", "principal", "created_at"),
 )
 
+_number = BigInteger().with_variant(Integer, "sqlite")  # only an INTEGER counts up by itself there
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("number", _number, primary_key=True, autoincrement=True, doc="in the order in which they were created"),
+    Column("id", String(32), nullable=False, unique=True),
+    Column("principal", String(253), nullable=False),
+    Column("agent", String(63), nullable=False),
+    Column("priority", Integer, nullable=False, doc="1 to 10; higher ones first"),
+    Column("status", String(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False, doc="like all times: milliseconds since 1970"),
+    Column("started_at", BigInteger, doc="when it was claimed for the first time"),
+    Column("completed_at", BigInteger),
+    Column("deadline_at", BigInteger, doc="set at the first claim; moved on by the time that approvals take"),
+    Column("waits_since", BigInteger, doc="since when it awaits approval"),
+    Column("epoch", Integer, nullable=False, doc="counts what ends a lease; a write of an earlier one is refused"),
+    Column("lease_expires_at", BigInteger, doc="while running"),
+    Column("lost", Integer, nullable=False, doc="leases that ran out since the last step that was saved"),
+    Column("last_event", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False, doc="of its documents"),
+    Column("input", Text, nullable=False, doc="JSON: what was asked"),
+    Column("progress", Text, doc="JSON: how far the turn has come"),
+    Column("result", Text, doc="JSON"),
+    Column("error", Text, doc="JSON"),
+    Index("tasks_queue", "status", "priority", "number"),
+    Index("tasks_of_principal", "principal", "number"),
+    Index("tasks_completed", "status", "completed_at"),
+    sqlite_autoincrement=True,
+)
+
+task_events = Table(
+    "task_events",
+    metadata,
+    Column("task", _number, ForeignKey("tasks.number", ondelete="CASCADE"), primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=False, doc="counts up from 1 in each task"),
+    Column("type", String(32), nullable=False),
+    Column("fields", Text, nullable=False, doc="JSON"),
+)
+
+task_approvals = Table(
+    "task_approvals",
+    metadata,
+    Column("task", _number, ForeignKey("tasks.number", ondelete="CASCADE"), primary_key=True),
+    Column("call", String(128), primary_key=True, doc="id of the tool call, as the model gave it"),
+    Column("tool", String(128), nullable=False),
+    Column("input", Text, nullable=False, doc="JSON"),
+    Column("decision", String(16), doc="approve or deny; absent while it is awaited"),
+    Column("decided_by", String(253)),
+    Column("decided_at", BigInteger),
+)
+
 AGES = {
     conversations: conversations.c.updated_at,
     model_calls: model_calls.c.started_at,

@@ -1,0 +1,429 @@
+"""Tasks in the database, on each engine: who may run them, who may write, and what becomes of what was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import update
+
+from agent_runtime.state.database import Database
+from agent_runtime.state.schema import tasks as table
+from agent_runtime.state.task import (
+    ApprovalDecidedError,
+    NoSuchApprovalError,
+    Task,
+    TaskFinishedError,
+    TaskInput,
+    TaskStatus,
+    TaskUnfinishedError,
+    TooManyTasksError,
+)
+from agent_runtime.state.task_leases import MAX_LOST_LEASES, Lease, LeaseLostError, TaskLeases
+from agent_runtime.state.tasks import SqlTasks
+
+ASKED = TaskInput("What is it?", request_id="r1")
+CALLS = [{"type": "tool_use", "id": "call1", "name": "pay", "input": {"usd": 5}}]
+
+
+@pytest.fixture
+def tasks(database: Database) -> SqlTasks:
+    return SqlTasks(database)
+
+
+@pytest.fixture
+def leases(database: Database) -> TaskLeases:
+    return TaskLeases(database, lease_seconds=60, timeout_seconds=600)
+
+
+async def create(tasks: SqlTasks, principal: str = "demo", *, priority: int = 5, asked: TaskInput = ASKED) -> Task:
+    return await tasks.create(principal, "main", asked, priority=priority)
+
+
+async def claim(leases: TaskLeases) -> Lease:
+    lease = await leases.claim()
+    assert lease is not None
+    return lease
+
+
+async def again(tasks: SqlTasks, task: Task, principal: str = "demo") -> Task:
+    found = await tasks.get(principal, task.id)
+    assert found is not None
+    return found
+
+
+async def statuses(tasks: SqlTasks, task: Task) -> list[str]:
+    events, _ = await tasks.events(task.id, after=0, limit=100)
+    return [event.fields["status"] for event in events if event.type == "status"]
+
+
+async def set_row(database: Database, task: Task, **values: int) -> None:
+    """Let time pass for a task."""
+    change = update(table).where(table.c.id == task.id).values(**values)
+    await database.run(lambda connection: connection.execute(change))
+
+
+# The queue
+
+
+async def test_the_highest_priority_goes_first_and_of_several_the_oldest(tasks: SqlTasks, leases: TaskLeases) -> None:
+    created = [await create(tasks, priority=priority) for priority in (5, 9, 5, 1, 9)]
+
+    order = [(await claim(leases)).task_id for _ in created]
+
+    assert order == [created[index].id for index in (1, 4, 0, 2, 3)]
+    assert await leases.claim() is None
+
+
+async def test_a_task_knows_its_position_in_the_queue_of_all_callers(tasks: SqlTasks, leases: TaskLeases) -> None:
+    first, urgent, foreign = await create(tasks), await create(tasks, priority=10), await create(tasks, "other")
+
+    positions = [(await again(tasks, task, principal)).position for task, principal in
+                 ((first, "demo"), (urgent, "demo"), (foreign, "other"))]  # fmt: skip
+    await claim(leases)
+
+    assert positions == [2, 1, 3]
+    assert (await again(tasks, urgent)).position is None
+    assert (await again(tasks, first)).position == 1
+
+
+async def test_a_task_is_claimed_once_however_many_try(tasks: SqlTasks, leases: TaskLeases) -> None:
+    created = {(await create(tasks)).id for _ in range(10)}
+
+    claimed = await asyncio.gather(*(leases.claim() for _ in range(30)))
+
+    held = [lease.task_id for lease in claimed if lease is not None]
+    assert len(held) == 10
+    assert set(held) == created
+
+
+async def test_the_estimate_is_the_mean_of_what_was_completed(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    for milliseconds in (2000, 4000):
+        task = await create(tasks)
+        await leases.complete(await claim(leases), {})
+        await set_row(database, task, started_at=1_000, completed_at=1_000 + milliseconds)
+
+    assert (await create(tasks)).mean_ms == 3000
+
+
+# Times
+
+
+async def test_a_task_has_the_times_at_which_things_happened(tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    assert (task.started_at, task.completed_at) == (None, None)
+    lease = await claim(leases)
+    running = await again(tasks, task)
+    await leases.complete(lease, {"message": "It."})
+
+    done = await again(tasks, task)
+
+    assert running.started_at is not None
+    assert done.completed_at is not None
+    assert task.created_at <= running.started_at <= done.completed_at
+    assert running.completed_at is None
+    assert (done.status, done.result) == (TaskStatus.COMPLETED, {"message": "It."})
+    assert await statuses(tasks, task) == ["pending", "running", "completed"]
+
+
+# Leases
+
+
+async def test_a_task_whose_lease_ran_out_goes_on_with_what_was_saved(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    await leases.save(await claim(leases), '{"step": 1}')
+    await set_row(database, task, lease_expires_at=1)
+
+    second = await claim(leases)
+
+    assert (second.task_id, second.progress) == (task.id, '{"step": 1}')
+    assert await statuses(tasks, task) == ["pending", "running", "pending", "running"]
+
+
+async def test_a_lease_that_is_renewed_is_not_claimed_by_another(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    lease = await claim(leases)
+    await set_row(database, task, lease_expires_at=1)
+
+    assert await leases.renew([lease]) == set()
+
+    assert await leases.claim() is None
+
+
+@pytest.mark.parametrize("how", ["expired", "canceled", "handed back", "deleted"])
+async def test_whose_lease_has_ended_can_write_nothing(
+    database: Database, tasks: SqlTasks, leases: TaskLeases, how: str
+) -> None:
+    task = await create(tasks)
+    stale = await claim(leases)
+    await leases.save(stale, '{"step": 1}')
+    match how:
+        case "expired":
+            await set_row(database, task, lease_expires_at=1)
+            await claim(leases)
+        case "canceled":
+            await tasks.cancel("demo", task.id)
+        case "handed back":
+            await leases.hand_back(stale)
+        case "deleted":
+            await tasks.cancel("demo", task.id)
+            await tasks.delete("demo", task.id)
+    before = await tasks.get("demo", task.id), await statuses(tasks, task)
+
+    writes = [
+        leases.save(stale, "{}"),
+        leases.tell(stale, "tool_call", {}),
+        leases.complete(stale, {}),
+        leases.fail(stale, {}),
+        leases.await_approval(stale, "{}", CALLS),
+        leases.hand_back(stale),
+    ]
+    for write in writes:
+        with pytest.raises(LeaseLostError):
+            await write
+
+    assert await leases.renew([stale]) == {stale}
+    after = await tasks.get("demo", task.id), await statuses(tasks, task)
+    assert _without_age(after) == _without_age(before)
+
+
+def _without_age(state: tuple[Task | None, list[str]]) -> tuple[object, ...]:
+    task, told = state
+    return (None, told) if task is None else (task.status, task.progress, task.result, task.completed_at, told)
+
+
+async def test_what_belongs_to_the_end_of_a_task_is_not_done_without_the_lease(
+    tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    lease = await claim(leases)
+    await tasks.cancel("demo", task.id)
+    done: list[bool] = []
+
+    with pytest.raises(LeaseLostError):
+        await leases.complete(lease, {}, also=[lambda _: done.append(True)])
+
+    assert done == []
+
+
+async def test_a_task_that_ends_its_processes_fails(database: Database, tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    for _ in range(MAX_LOST_LEASES):
+        await claim(leases)
+        await set_row(database, task, lease_expires_at=1)
+
+    assert await leases.claim() is None
+
+    failed = await again(tasks, task)
+    assert failed.status is TaskStatus.FAILED
+    assert failed.error is not None
+    assert failed.error["code"] == "internal_error"
+
+
+async def test_a_task_that_gets_on_may_lose_any_number_of_processes(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    for step in range(MAX_LOST_LEASES + 2):
+        await leases.save(await claim(leases), f"{step}")
+        await set_row(database, task, lease_expires_at=1)
+
+    assert (await claim(leases)).progress == f"{MAX_LOST_LEASES + 1}"
+
+
+async def test_a_task_that_was_handed_back_is_none_that_ends_its_processes(tasks: SqlTasks, leases: TaskLeases) -> None:
+    await create(tasks)
+    for _ in range(MAX_LOST_LEASES + 2):
+        await leases.hand_back(await claim(leases))
+
+    assert await leases.claim() is not None
+
+
+async def test_a_new_process_takes_back_what_its_earlier_life_held(tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    await claim(leases)
+
+    await leases.take_back_all()
+
+    assert (await again(tasks, task)).status is TaskStatus.PENDING
+
+
+async def test_a_task_fails_when_its_time_is_over_before_anybody_goes_on_with_it(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    await leases.hand_back(await claim(leases))
+    await set_row(database, task, deadline_at=1)
+
+    assert await leases.claim() is None
+
+    failed = await again(tasks, task)
+    assert failed.error is not None
+    assert failed.error["code"] == "deadline_exceeded"
+
+
+# Cancelling and deleting
+
+
+async def test_a_pending_task_can_be_canceled(tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+
+    canceled = await tasks.cancel("demo", task.id)
+
+    assert canceled is not None
+    assert canceled.status is TaskStatus.CANCELED
+    assert canceled.completed_at is not None
+    assert await leases.claim() is None
+    assert await tasks.cancel("demo", task.id) == canceled
+
+
+async def test_a_task_that_ended_otherwise_cannot_be_canceled(tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    await leases.complete(await claim(leases), {})
+
+    with pytest.raises(TaskFinishedError, match="completed"):
+        await tasks.cancel("demo", task.id)
+
+
+async def test_only_a_task_that_has_ended_can_be_deleted(tasks: SqlTasks) -> None:
+    task = await create(tasks)
+    with pytest.raises(TaskUnfinishedError):
+        await tasks.delete("demo", task.id)
+    await tasks.cancel("demo", task.id)
+
+    assert await tasks.delete("demo", task.id)
+
+    assert await tasks.get("demo", task.id) is None
+    assert not await tasks.delete("demo", task.id)
+
+
+async def test_the_tasks_of_others_are_not_there(tasks: SqlTasks) -> None:
+    task = await create(tasks)
+
+    assert await tasks.get("other", task.id) is None
+    assert await tasks.cancel("other", task.id) is None
+    assert await tasks.decide("other", task.id, "call1", "approve") is None
+    assert not await tasks.delete("other", task.id)
+    assert await tasks.newest("other", limit=10) == ([], True)
+
+
+async def test_a_task_is_forgotten_some_time_after_its_end(database: Database, tasks: SqlTasks) -> None:
+    old, recent, pending = await create(tasks), await create(tasks), await create(tasks)
+    for task in (old, recent):
+        await tasks.cancel("demo", task.id)
+    await set_row(database, old, completed_at=1)
+    await set_row(database, pending, created_at=1)
+
+    await tasks.forget(60)
+
+    kept, _ = await tasks.newest("demo", limit=10)
+    assert [task.id for task in kept] == [pending.id, recent.id]
+
+
+# Approvals
+
+
+async def test_a_task_goes_on_once_all_its_calls_are_decided(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    await leases.await_approval(await claim(leases), '{"step": 1}', [*CALLS, {**CALLS[0], "id": "call2"}])
+    waiting = await again(tasks, task)
+    assert (waiting.status, [approval.call for approval in waiting.approvals]) == (
+        TaskStatus.AWAITING_APPROVAL,
+        ["call1", "call2"],
+    )
+    await set_row(database, task, waits_since=1)  # years of thought
+
+    await tasks.decide("demo", task.id, "call1", "approve")
+    assert await leases.claim() is None
+    await tasks.decide("demo", task.id, "call2", "deny")
+
+    lease = await claim(leases)
+    assert (lease.progress, lease.decisions) == ('{"step": 1}', {"call1": "approve", "call2": "deny"})
+    assert lease.seconds_left > 600
+
+
+async def test_a_decision_stands(tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    await leases.await_approval(await claim(leases), "{}", CALLS)
+    await tasks.decide("demo", task.id, "call1", "approve")
+
+    assert await tasks.decide("demo", task.id, "call1", "approve") is not None
+    with pytest.raises(ApprovalDecidedError, match="approve"):
+        await tasks.decide("demo", task.id, "call1", "deny")
+    with pytest.raises(NoSuchApprovalError):
+        await tasks.decide("demo", task.id, "call2", "approve")
+
+
+async def test_a_canceled_task_awaits_nothing(tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    await leases.await_approval(await claim(leases), "{}", CALLS)
+    await tasks.cancel("demo", task.id)
+
+    with pytest.raises(NoSuchApprovalError):
+        await tasks.decide("demo", task.id, "call1", "approve")
+
+    assert await leases.claim() is None
+
+
+async def test_approval_is_not_awaited_for_ever(database: Database, tasks: SqlTasks, leases: TaskLeases) -> None:
+    task = await create(tasks)
+    await leases.await_approval(await claim(leases), "{}", CALLS)
+    await set_row(database, task, waits_since=1)
+
+    await tasks.forget(60)
+
+    failed = await again(tasks, task)
+    assert failed.error is not None
+    assert failed.error["code"] == "deadline_exceeded"
+
+
+# Room
+
+
+async def test_one_caller_cannot_fill_the_queue(database: Database) -> None:
+    tasks = SqlTasks(database, max_open=2)
+    first = await create(tasks)
+    await create(tasks)
+
+    with pytest.raises(TooManyTasksError, match="2 tasks of yours are not finished"):
+        await create(tasks)
+
+    await create(tasks, "other")
+    await tasks.cancel("demo", first.id)
+    await create(tasks)
+
+
+async def test_tasks_have_a_part_of_a_small_database(database: Database, leases: TaskLeases) -> None:
+    tasks = SqlTasks(database, max_bytes=3000)
+    await create(tasks)
+    await leases.save(await claim(leases), "x" * 2000)
+
+    with pytest.raises(TooManyTasksError, match="fill their"):
+        await create(tasks, asked=TaskInput("x" * 1000, request_id="r1"))
+
+
+async def test_a_page_of_large_tasks_is_short(database: Database, tasks: SqlTasks) -> None:
+    for _ in range(3):
+        await set_row(database, await create(tasks), bytes=3 * 1024 * 1024)
+
+    page, is_last = await tasks.newest("demo", limit=3)
+
+    assert (len(page), is_last) == (1, False)
+
+
+async def test_all_are_counted(tasks: SqlTasks, leases: TaskLeases) -> None:
+    for _ in range(3):
+        await create(tasks)
+    await claim(leases)
+
+    counts = await tasks.counts()
+
+    assert (counts[TaskStatus.PENDING], counts[TaskStatus.RUNNING], counts[TaskStatus.FAILED]) == (2, 1, 0)
