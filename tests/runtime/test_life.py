@@ -1,4 +1,4 @@
-"""The life of the process: what it refuses to start with, its probes, overload, and how it ends."""
+"""The life of the process: what it refuses to start with, overload, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,15 +19,11 @@ import pytest
 import agent_runtime
 from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
-from agent_runtime.lifecycle import STALL_SECONDS
 from agent_runtime.settings import ConfigurationError, load_config
 from dev.fake_messages_api import FakeMessagesApi
 from dev.process import wait_until
-from tests.runtime.conftest import Provided
 from tests.runtime.runtime_process import (
-    KEY,
     PROVIDER_KEY,
-    RuntimeProcess,
     anthropic_model,
     echo_model,
     environment,
@@ -181,170 +177,6 @@ def test_the_version_is_that_of_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
 
     assert agent_runtime.__version__ == project["project"]["version"]
-
-
-# Watching
-
-
-def test_probes_of_a_serving_process_pass(echo_runtime: RuntimeProcess) -> None:
-    assert [echo_runtime.probe(path) for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
-
-
-def test_a_stuck_main_loop_fails_the_probes(tmp_path: Path) -> None:
-    # Handlers of signals run in the main thread: this one holds it.
-    stick = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))"
-    command = ("-c", f"{stick}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
-
-    with runtime_process(tmp_path, command=command) as runtime:
-        assert runtime.probe("/livez") == 200
-
-        runtime.child.process.send_signal(signal.SIGUSR1)
-
-        wait_until(lambda: runtime.probe("/livez") == 503, deadline=STALL_SECONDS + 10)
-        assert runtime.probe("/readyz") == 503
-        assert "stood still" in httpx2.get(runtime.admin + "/livez").text
-        runtime.child.kill()
-
-
-def test_status_names_the_revision_and_what_is_configured(tmp_path: Path) -> None:
-    with runtime_process(tmp_path, env={"AGENTSERVICE_REVISION": "0123456789"}) as runtime:
-        status = httpx2.get(runtime.admin + "/statusz").json()
-        assert runtime.metric("agent_config_revision", revision="0123456789") == 1
-
-    assert status.pop("uptime_seconds") > 0
-    assert status == {
-        "service": "hello",
-        "namespace": "default",
-        "version": "0.1.0",
-        "schema_version": 1,
-        "revision": "0123456789",
-        "phase": "serving",
-        "requests": {"in_flight": 0, "queued": 0, "limit": 20},
-        "agents": ["main"],
-        "models": [{"name": "main", "provider": "Echo", "health": "unknown"}],
-    }
-
-
-def test_admin_paths_are_not_on_the_port_of_callers(echo_runtime: RuntimeProcess) -> None:
-    for path in ("/metrics", "/statusz", "/livez"):
-        assert echo_runtime.client.get(path, headers={"X-API-Key": KEY}).status_code == 404
-
-
-def test_the_health_check_of_the_image_follows_readiness(tmp_path: Path) -> None:
-    def check(port: int, address: str) -> int:
-        return subprocess.run(
-            [sys.executable, "-m", "agent_runtime", "healthcheck"],
-            env=environment(tmp_path, ADMIN_PORT=str(port), BIND_ADDRESS=address),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        ).returncode
-
-    with runtime_process(tmp_path, env={"BIND_ADDRESS": "127.0.0.2"}) as runtime:
-        assert check(runtime.admin_port, "127.0.0.2") == 0
-    assert check(runtime.admin_port, "127.0.0.2") == 1
-
-
-def test_the_health_check_loads_nothing_but_the_standard_library() -> None:
-    script = (
-        "import sys; from agent_runtime.__main__ import main; main(['healthcheck']); "
-        "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {script}"],
-        capture_output=True,
-        timeout=60,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env={"ADMIN_PORT": "1"},
-    )
-
-    assert set(ended.stdout.decode().split()) <= {"__main__", "agent_runtime"}
-
-
-@pytest.mark.parametrize("given", ["req-1", "a" * 128, "0af7651916cd43dd8448eb211c80319c"])
-def test_a_request_id_of_the_caller_is_kept(echo_runtime: RuntimeProcess, given: str) -> None:
-    response = echo_runtime.client.get("/health/live", headers={"X-Request-ID": given})
-
-    assert response.headers["x-request-id"] == given
-
-
-@pytest.mark.parametrize("given", ["", "a" * 129, "a b", 'a"b', "a{b}", "a/b"])
-def test_a_request_id_that_could_do_harm_in_a_log_is_replaced(echo_runtime: RuntimeProcess, given: str) -> None:
-    response = echo_runtime.client.get("/health/live", headers={"X-Request-ID": given})
-
-    assert response.headers["x-request-id"] != given
-    assert len(response.headers["x-request-id"]) == 32
-
-
-def test_each_answer_has_the_common_headers(echo_runtime: RuntimeProcess) -> None:
-    for response in (echo_runtime.chat(), echo_runtime.client.get("/nothing"), echo_runtime.client.get("/health/live")):
-        assert float(response.headers["x-process-time"]) >= 0
-        assert response.headers["x-content-type-options"] == "nosniff"
-        assert response.headers["x-frame-options"] == "DENY"
-        assert "server" not in response.headers
-
-
-def test_a_request_is_logged_in_one_line(provided: Provided) -> None:
-    provided.provider.script({"usage": {"input_tokens": 3, "output_tokens": 4}})
-    response = provided.runtime.chat("Hello", conversation_id=None)
-
-    line = provided.runtime.request_line(response.headers["x-request-id"])
-
-    assert line.pop("seconds") > 0
-    assert line.pop("timestamp")
-    assert line == {
-        "event": "request",
-        "level": "info",
-        "service": "hello",
-        "request_id": response.headers["x-request-id"],
-        "method": "POST",
-        "route": "/v1/chat",
-        "status": 200,
-        "outcome": "ok",
-        "principal": "demo",
-        "agent": "main",
-        "conversation_id": response.json()["conversation_id"],
-        "model": "main",
-        "message_length": 5,
-        "input_tokens": 3,
-        "output_tokens": 4,
-        "cache_read_tokens": 0,
-        "cache_write_tokens": 0,
-        "web_searches": 0,
-        "cost_usd": 0.000046,
-    }
-
-
-def test_metrics_count_requests_tokens_and_model_calls(provided: Provided) -> None:
-    def counts() -> list[float]:
-        runtime = provided.runtime
-        return [
-            runtime.metric("agent_requests_total", agent="main", protocol="chat", route="/v1/chat", status="200"),
-            runtime.metric("agent_request_duration_seconds_count", agent="main", protocol="chat"),
-            runtime.metric("agent_time_to_first_token_seconds_count", agent="main", model="main"),
-            runtime.metric("agent_tokens_total", agent="main", model="main", kind="input"),
-            runtime.metric("agent_tokens_total", agent="main", model="main", kind="cache_read"),
-            runtime.metric("agent_model_calls_total", model="main", outcome="ok"),
-            runtime.metric("agent_model_calls_total", model="main", outcome="upstream_unavailable"),
-        ]
-
-    before = counts()
-    provided.provider.script({"status": 500}, {"usage": {"input_tokens": 3, "cache_read_input_tokens": 4}})
-    request_id = provided.runtime.chat().headers["x-request-id"]
-    provided.runtime.request_line(request_id)
-
-    assert [after - was for after, was in zip(counts(), before, strict=True)] == [1, 1, 1, 3, 4, 1, 1]
-    assert provided.runtime.metric("agent_build_info", version="0.1.0") == 1
-    assert provided.runtime.metric("agent_concurrency_limit") == 20
-
-
-def test_paths_that_do_not_exist_share_one_label(echo_runtime: RuntimeProcess) -> None:
-    before = echo_runtime.metric("agent_requests_total", route="other", status="404")
-    for number in range(3):
-        echo_runtime.client.get(f"/nothing/{number}", headers={"X-API-Key": KEY})
-
-    assert echo_runtime.metric("agent_requests_total", route="other", status="404") == before + 3
 
 
 # Overload and end
