@@ -25,8 +25,9 @@ CRD = ROOT / "crds" / "agentservice.dev_agentservices.yaml"
 DEFAULTS = {
     "paused": False,
     "models": [{**ECHO, "maxTokens": 4096, "firstTokenTimeoutSeconds": 20, "retries": 1}],
-    "agents": [ASSISTANT],
+    "agents": [ASSISTANT | {"maxTurns": 8}],
     "requestTimeoutSeconds": 120,
+    "maxHistoryTokens": 100_000,
     "runtime": {
         "imagePullPolicy": "IfNotPresent",
         "maxConcurrentRequests": 256,
@@ -81,7 +82,7 @@ def test_an_unknown_field_is_refused_by_strict_clients_and_dropped_otherwise(clu
 
     with pytest.raises(ApiError, match=r'unknown field "spec\.agents\[0\]\.sytemPrompt"'):
         cluster.api.create(typo, dryRun="All", fieldValidation="Strict")
-    assert cluster.api.create(typo, dryRun="All")["spec"]["agents"] == [ASSISTANT]
+    assert cluster.api.create(typo, dryRun="All")["spec"]["agents"] == [ASSISTANT | {"maxTurns": 8}]
 
 
 def test_the_definition_is_small_enough_for_a_client_side_apply() -> None:
