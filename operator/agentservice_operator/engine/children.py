@@ -90,6 +90,8 @@ class Memory:
     """Digest of the key Secret's intent, and when the live one was last seen to be so."""
     trouble: Trouble | None = None
     """What keeps it from being Ready, and since when."""
+    namespace_ends: bool = False
+    """Whether it was told that its namespace is being deleted."""
 
     def keep_settled(self, keep: set[tuple[Kind, str]]) -> None:
         """Forget the children that are no longer desired: one that comes back is a new one."""

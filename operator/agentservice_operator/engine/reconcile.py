@@ -152,6 +152,12 @@ class Reconciler:
             self._upgrades.known(key)
         if held_a_turn and not self._upgrades.holds(self._caches.services.get(*key) or service):
             self._upgrades.wake_next()
+        if isinstance(applied.failure, Forbidden) and applied.failure.terminating:
+            # No trouble, and no try would go better: the AgentService goes with its namespace.
+            if not memory.namespace_ends:
+                log.info("its namespace is being deleted; children are not made again", **key._asdict())
+            memory.namespace_ends = True
+            return result
         if applied.failure is not None:
             raise applied.failure
         return result

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import structlog
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches
@@ -158,6 +159,23 @@ async def test_a_right_that_is_missing_is_named(bench: Bench) -> None:
 
     assert bench.condition("Ready")["reason"] == "ChildRejected"
     assert 'cannot patch resource "services"' in bench.condition("Ready")["message"]
+
+
+async def test_an_ending_namespace_is_told_once_and_is_no_failure(bench: Bench) -> None:
+    await ready(bench)
+    ending = (
+        'services "hello" is forbidden: unable to create new content in namespace team-a because it is being terminated'
+    )
+    bench.kubernetes.refused = (SERVICE, Forbidden(ending, terminating=True))
+    bench.kubernetes.lose(SERVICE, NAMESPACE, "hello")
+    bench.caches.children[SERVICE].forget(NAMESPACE, "hello")
+
+    with structlog.testing.capture_logs() as logged:
+        results = [await bench.reconcile(HELLO) for _ in range(3)]
+
+    assert [(line["log_level"], line["namespace"], line["name"]) for line in logged] == [("info", NAMESPACE, "hello")]
+    assert all(result.requeue_after is not None for result in results)
+    assert bench.condition("Ready")["status"] == "False"
 
 
 async def test_a_lost_child_that_cannot_be_made_again_ends_ready(bench: Bench) -> None:
