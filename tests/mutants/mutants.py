@@ -170,7 +170,7 @@ MUTANTS = (
     Mutant(
         _ROLLOUT,
         "an annotation for the children reaches the pods",
-        f"{OPERATOR}/builders/deployment.py",
+        f"{OPERATOR}/builders/pod_template.py",
         '"enableServiceLinks": False',
         '"enableServiceLinks": bool(service.spec.inherited_metadata.annotations)',
         f"{TESTS}/test_operator_rollouts.py::test_no_other_change_is_a_rollout",

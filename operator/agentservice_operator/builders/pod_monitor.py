@@ -5,8 +5,8 @@ from __future__ import annotations
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.builders.context import BuildContext
-from agentservice_operator.builders.deployment import ADMIN_PORT_NAME
 from agentservice_operator.builders.labels import Object, child_metadata, selector_labels
+from agentservice_operator.builders.pod_template import ADMIN_PORT_NAME
 
 KIND = "PodMonitor"
 
