@@ -20,9 +20,11 @@ from agent_runtime.api.ask import Agents
 from agent_runtime.api.batch import batch_routes
 from agent_runtime.api.chat import Chat, chat_routes
 from agent_runtime.api.conversations import conversation_routes
+from agent_runtime.api.docs import DOCS_PATHS, docs_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
 from agent_runtime.api.health import health_routes
 from agent_runtime.api.live_runs import LiveRuns
+from agent_runtime.api.openapi import openapi_document
 from agent_runtime.api.runs import run_routes
 from agent_runtime.api.service import service_routes
 from agent_runtime.api_keys import ApiKeys
@@ -33,6 +35,7 @@ from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
 from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.idempotency import Idempotency
+from agent_runtime.pipeline.identity import OPEN_PATHS
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.state.conversation_leases import ConversationLeases
@@ -73,7 +76,12 @@ def build_app(
     )
     # As middleware, not around the application, whose own outermost layer would answer failures before `problems` does.
     stages = Middleware(
-        wrap_routes, keys=keys, lifecycle=lifecycle, interactions=interactions, prefix=config.path_prefix
+        wrap_routes,
+        keys=keys,
+        open_paths=OPEN_PATHS | (DOCS_PATHS if config.api_docs else set()),
+        lifecycle=lifecycle,
+        interactions=interactions,
+        prefix=config.path_prefix,
     )
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
@@ -94,6 +102,8 @@ def build_app(
             statistics=statistics,
         )
     )
+    if config.api_docs:
+        app.include_router(docs_routes(lambda: openapi_document(app)))
     return app
 
 

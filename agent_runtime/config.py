@@ -156,6 +156,8 @@ class RuntimeConfig(_ConfigModel):
     """Most tokens, by our estimate, of a conversation that the model is shown again."""
     path_prefix: str | None = None
     """Where a proxy in front of several services sends the requests of this one, such as ``/support``."""
+    api_docs: bool = False
+    """Whether everybody may see the description of the API, at ``/openapi.json`` and ``/docs``."""
     request_timeout_seconds: Annotated[float, Field(gt=0)]
     max_concurrent_requests: Annotated[int, Field(ge=1)]
     max_queued_requests: Annotated[int, Field(ge=0)]

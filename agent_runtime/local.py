@@ -77,6 +77,7 @@ def local_config(environment: Environment) -> Iterator[RuntimeConfig]:
             models=(_model(settings.anthropic_api_key, folder),),
             agents=(AgentConfig(name=_AGENT, system_prompt="You are a helpful assistant.", model=_MODEL),),
             default_agent=_AGENT,
+            api_docs=environment != "production",
             request_timeout_seconds=120,
             max_concurrent_requests=256,
             max_queued_requests=256,

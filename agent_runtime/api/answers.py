@@ -10,7 +10,7 @@ from agent_runtime.api.openapi import Problem
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class UsageDocument(_Document):
@@ -30,7 +30,9 @@ class ToolCallDocument(_Document):
     name: str
     input: dict[str, Any]
     outcome: str
-    seconds: float
+    """`ok`, or what went wrong."""
+    seconds: float | None
+    """Null where the provider made it."""
 
 
 class SourceDocument(_Document):
@@ -53,8 +55,10 @@ class ChatAnswer(_Document):
     stop_reason: str
     model: str
     cost_usd: float | None
+    """Null where a model that answered has no price."""
     latency_ms: int
     metadata: dict[str, str] = {}
+    """As it was sent."""
     usage: UsageDocument
 
 
@@ -80,3 +84,163 @@ class BatchAnswer(_Document):
     batch_id: str | None
     status: Literal["completed", "partial", "failed"]
     items: list[CompletedItem | FailedItem]
+
+
+class ConversationDocument(_Document):
+    """A conversation, as lists show it."""
+
+    id: str
+    agent: str
+    updated_at: str
+
+
+class MessageDocument(_Document):
+    """What was said."""
+
+    role: Literal["user", "assistant"]
+    content: str | list[dict[str, Any]]
+    """Text, or blocks."""
+
+
+class ConversationWithMessages(ConversationDocument):
+    """A conversation with all that was said."""
+
+    messages: list[MessageDocument]
+
+
+class ConversationPage(_Document):
+    """Conversations, the one used last first."""
+
+    items: list[ConversationDocument]
+    next_cursor: str | None
+    """Of the next page; null after the last one."""
+
+
+class StatisticsDocument(_Document):
+    """What an agent has done."""
+
+    requests: int
+    errors: int
+    """Failures of ours or of the provider."""
+    mean_ms: float | None
+    p95_ms: float | None
+    tokens: UsageDocument
+    cost_usd: float | None
+    unpriced_answers: int
+    """Of models without a price, which `cost_usd` lacks."""
+
+
+class ListedAgent(_Document):
+    """An agent, as lists show it."""
+
+    name: str
+    description: str | None
+    default: bool
+    """Whether it answers who names none."""
+    model: str
+    statistics: StatisticsDocument
+
+
+class AgentDocument(ListedAgent):
+    """An agent."""
+
+    scope: Literal["pod"]
+    """Whom the statistics are about."""
+
+
+class AgentPage(_Document):
+    """The agents of the service."""
+
+    items: list[ListedAgent]
+    next_cursor: None
+    scope: Literal["pod"]
+    """Whom the statistics are about."""
+
+
+class ServedAgent(_Document):
+    """An agent, to callers who look around."""
+
+    name: str
+    description: str | None
+
+
+class ServiceDocument(_Document):
+    """What the service says of itself."""
+
+    name: str
+    version: str
+    default_agent: str
+    agents: list[ServedAgent]
+
+
+class ProbeDocument(_Document):
+    """To whoever asks every few seconds."""
+
+    status: Literal["ok"]
+
+
+class ComponentDocument(_Document):
+    """How something does that the service needs."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    latency_ms: float = 0
+    """Of the database."""
+    message: str = ""
+    """Where it is not healthy."""
+
+
+class AgentHealthDocument(_Document):
+    """How an agent does."""
+
+    status: Literal["healthy", "degraded"]
+    error_percent: float
+    """Of its latest requests."""
+
+
+class LoadDocument(_Document):
+    """Requests that are in work, that wait, and that can be in work at once."""
+
+    in_flight: int
+    queued: int
+    limit: int
+
+
+class CpuDocument(_Document):
+    """Seconds that the process has used."""
+
+    seconds: float
+
+
+class MemoryDocument(_Document):
+    """Of the process; the limit is that of its container."""
+
+    resident_bytes: int
+    limit_bytes: int | None
+
+
+class DiskDocument(_Document):
+    """That of a database in a file."""
+
+    used_bytes: int
+    total_bytes: int
+
+
+class ResourcesDocument(_Document):
+    """What the process uses."""
+
+    cpu: CpuDocument
+    memory: MemoryDocument
+    disk: DiskDocument | None = None
+
+
+class HealthDocument(_Document):
+    """How the process and what it needs do."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    version: str
+    phase: str
+    uptime_seconds: float
+    components: dict[str, ComponentDocument]
+    agents: dict[str, AgentHealthDocument]
+    requests: LoadDocument
+    resources: ResourcesDocument

@@ -9,7 +9,24 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from agent_runtime.api.content import MessageContent, ShortText, content_of
-from agent_runtime.api.errors import AGENT_NOT_FOUND, ProblemError
+from agent_runtime.api.errors import (
+    AGENT_NOT_FOUND,
+    ANSWER_INVALID,
+    CONVERSATION_BUSY,
+    CONVERSATION_NOT_FOUND,
+    DEADLINE_EXCEEDED,
+    OVERLOADED,
+    SHUTTING_DOWN,
+    STATE_UNAVAILABLE,
+    UPSTREAM_INTERRUPTED,
+    UPSTREAM_MODEL_NOT_FOUND,
+    UPSTREAM_OVERLOADED,
+    UPSTREAM_REJECTED,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNAUTHORIZED,
+    UPSTREAM_UNAVAILABLE,
+    ProblemError,
+)
 from agent_runtime.api.response_format import ResponseFormat
 from agent_runtime.config import AgentConfig, RuntimeConfig
 from agent_runtime.pipeline.context import RequestContext
@@ -22,12 +39,30 @@ _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 CONVERSATION_ID = r"^[0-9a-f]{32}$"
 """Ids are ours, so nobody can take or guess one."""
+ASK_PROBLEMS = (
+    AGENT_NOT_FOUND,
+    CONVERSATION_NOT_FOUND,
+    CONVERSATION_BUSY,
+    ANSWER_INVALID,
+    UPSTREAM_UNAUTHORIZED,
+    UPSTREAM_REJECTED,
+    UPSTREAM_MODEL_NOT_FOUND,
+    UPSTREAM_UNAVAILABLE,
+    UPSTREAM_INTERRUPTED,
+    OVERLOADED,
+    SHUTTING_DOWN,
+    STATE_UNAVAILABLE,
+    UPSTREAM_OVERLOADED,
+    DEADLINE_EXCEEDED,
+    UPSTREAM_TIMEOUT,
+)
+"""What may become of a message."""
 
 
 class Ask(BaseModel):
     """A message to an agent; unknown fields are refused, since a misspelt one would be ignored in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     message: MessageContent
     conversation_id: Annotated[str, StringConstraints(pattern=CONVERSATION_ID)] | None = None

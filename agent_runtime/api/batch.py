@@ -21,7 +21,7 @@ from agent_runtime.api.chat import keep_nothing
 from agent_runtime.api.content import Text
 from agent_runtime.api.errors import ProblemError
 from agent_runtime.api.input import read_json, refusal
-from agent_runtime.api.openapi import IDEMPOTENCY_KEY, operation
+from agent_runtime.api.openapi import operation
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
 from agent_runtime.pipeline.departure import Departure
 from agent_runtime.pipeline.idempotency import Claim, Idempotency, replay
@@ -39,7 +39,7 @@ MAX_ITEMS = 16
 class BatchRequest(BaseModel):
     """What a caller sends; a faulty item is told in its own place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     batch_id: Annotated[Text, StringConstraints(max_length=128)] | None = None
     """Comes back in the answer."""
@@ -50,9 +50,9 @@ class BatchRequest(BaseModel):
 
 def batch_routes(agents: Agents, handler: Handler, idempotency: Idempotency) -> APIRouter:
     """The route of batches in front of `handler`."""
-    router = APIRouter()
+    router = APIRouter(tags=["Chat"])
 
-    described = operation("Ask several times", body=BatchRequest, answer=BatchAnswer, headers=IDEMPOTENCY_KEY)
+    described = operation("Ask several times", body=BatchRequest, idempotent=True, answer=BatchAnswer)
 
     @router.post("/v1/chat/batch", **described)
     async def chat_batch(request: Request) -> Response:

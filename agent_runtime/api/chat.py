@@ -15,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 
 from agent_runtime.api.answer import Answer, unexpected
 from agent_runtime.api.answers import ChatAnswer
-from agent_runtime.api.ask import Agents, Ask, turn_of
+from agent_runtime.api.ask import ASK_PROBLEMS, Agents, Ask, turn_of
 from agent_runtime.api.errors import INVALID_INPUT, RUN_CANCELED, STATE_UNAVAILABLE, ProblemError
 from agent_runtime.api.event_stream import EventStream
 from agent_runtime.api.input import read_json
 from agent_runtime.api.live_runs import LiveRun, LiveRuns
-from agent_runtime.api.openapi import IDEMPOTENCY_KEY, operation
+from agent_runtime.api.openapi import operation
 from agent_runtime.api.runs import RunResponse
 from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
@@ -56,11 +56,11 @@ class Chat:
 
 def chat_routes(chat: Chat) -> APIRouter:
     """The routes of the chat API."""
-    router = APIRouter()
+    router = APIRouter(tags=["Chat"])
 
-    sent: dict[str, Any] = {"body": ChatRequest, "headers": IDEMPOTENCY_KEY}
+    asked: dict[str, Any] = {"body": ChatRequest, "idempotent": True, "events": True, "problems": ASK_PROBLEMS}
 
-    @router.post("/v1/chat", **operation("Ask an agent", answer=ChatAnswer, events=True, **sent))
+    @router.post("/v1/chat", **operation("Ask an agent", answer=ChatAnswer, **asked))
     async def chat_(request: Request) -> Response:
         ask = await read_json(request, ChatRequest)
         stream = ask.stream
@@ -68,7 +68,7 @@ def chat_routes(chat: Chat) -> APIRouter:
             stream = "text/event-stream" in request.headers.get("accept", "")
         return await answer(request, ask, stream=stream)
 
-    @router.post("/v1/chat/stream", **operation("Ask an agent for a stream", events=True, **sent))
+    @router.post("/v1/chat/stream", **operation("Ask an agent for a stream", **asked))
     async def chat_stream(request: Request) -> Response:
         return await answer(request, await read_json(request, ChatRequest), stream=True)
 

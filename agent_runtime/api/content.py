@@ -44,7 +44,7 @@ ShortText = Annotated[str, StringConstraints(max_length=512), AfterValidator(_wi
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TextBlock(_Part):

@@ -9,14 +9,22 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
+from agent_runtime.api.answers import ConversationPage, ConversationWithMessages
 from agent_runtime.api.ask import CONVERSATION_ID
-from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, INVALID_INPUT, STATE_UNAVAILABLE, ProblemError
+from agent_runtime.api.errors import (
+    CONVERSATION_BUSY,
+    CONVERSATION_NOT_FOUND,
+    INVALID_INPUT,
+    STATE_UNAVAILABLE,
+    ProblemError,
+)
 from agent_runtime.api.input import read_query
+from agent_runtime.api.json_response import json_response
+from agent_runtime.api.openapi import operation
 from agent_runtime.pipeline.context import context_of
 from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.state.conversation_list import Conversation, ConversationList, Place
@@ -28,7 +36,7 @@ _ID = re.compile(CONVERSATION_ID)
 class PageQuery(BaseModel):
     """Which part of a list."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     cursor: Annotated[str, StringConstraints(max_length=128)] | None = None
@@ -37,9 +45,13 @@ class PageQuery(BaseModel):
 
 def conversation_routes(conversations: ConversationList, lock: ConversationLock) -> APIRouter:
     """The routes of conversations. To everybody else than its principal a conversation is not there."""
-    router = APIRouter()
+    router = APIRouter(tags=["Conversations"])
 
-    @router.get("/v1/conversations")
+    described = operation(
+        "List your conversations", query=PageQuery, answer=ConversationPage, problems=[STATE_UNAVAILABLE]
+    )
+
+    @router.get("/v1/conversations", **described)
     async def page(request: Request) -> Response:
         query = read_query(request, PageQuery)
         after = None if query.cursor is None else _place(query.cursor)
@@ -48,9 +60,12 @@ def conversation_routes(conversations: ConversationList, lock: ConversationLock)
         except StateUnavailableError as error:
             raise _unavailable(error) from None
         next_cursor = _cursor(items[-1].place) if more else None
-        return _json({"items": [_shown(item) for item in items], "next_cursor": next_cursor})
+        return json_response({"items": [_shown(item) for item in items], "next_cursor": next_cursor})
 
-    @router.get("/v1/conversations/{conversation_id}")
+    of_one = [CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE]
+    described = operation("Read a conversation", answer=ConversationWithMessages, problems=of_one)
+
+    @router.get("/v1/conversations/{conversation_id}", **described)
     async def read(request: Request, conversation_id: str) -> Response:
         _check(conversation_id)
         try:
@@ -61,9 +76,13 @@ def conversation_routes(conversations: ConversationList, lock: ConversationLock)
             raise _not_found()
         conversation, messages = found
         said = [{"role": message.role, "content": message.content} for message in messages]
-        return _json({**_shown(conversation), "messages": said})
+        return json_response({**_shown(conversation), "messages": said})
 
-    @router.delete("/v1/conversations/{conversation_id}")
+    described = operation(
+        "Delete a conversation", statuses=[HTTPStatus.NO_CONTENT], problems=[*of_one, CONVERSATION_BUSY]
+    )
+
+    @router.delete("/v1/conversations/{conversation_id}", **described)
     async def delete(request: Request, conversation_id: str) -> Response:
         _check(conversation_id)
         principal = _principal(request)
@@ -114,10 +133,6 @@ def _place(cursor: str) -> Place:
         errors = [{"parameter": "cursor", "detail": detail}]
         raise ProblemError(INVALID_INPUT, f"cursor: {detail}.", errors=errors) from None
     return place
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(document), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _not_found() -> ProblemError:

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
 from sqlalchemy import Connection, select
 from starlette.responses import Response
@@ -20,6 +19,9 @@ from starlette.responses import Response
 from agent_runtime import __version__
 from agent_runtime.agent.health import Health as ModelHealth
 from agent_runtime.agent.model import Model
+from agent_runtime.api.answers import HealthDocument
+from agent_runtime.api.json_response import json_response
+from agent_runtime.api.openapi import operation
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
@@ -52,9 +54,11 @@ def health_routes(
     statistics: Statistics,
 ) -> APIRouter:
     """GET /health."""
-    router = APIRouter()
+    router = APIRouter(tags=["Service"])
 
-    @router.get("/health")
+    statuses = (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @router.get("/health", **operation("Read how the service does", answer=HealthDocument, statuses=statuses))
     async def health() -> Response:
         components = {"database": await _database(database)}
         components |= {f"model {name}": _model(model) for name, model in models.items()}
@@ -80,9 +84,7 @@ def health_routes(
             "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
             "resources": await asyncio.to_thread(_resources, config),
         }
-        code = HTTPStatus.SERVICE_UNAVAILABLE if status is Status.UNHEALTHY else HTTPStatus.OK
-        headers = {"Cache-Control": "no-store"}
-        return Response(orjson.dumps(document), code, headers, media_type="application/json")
+        return json_response(document, HTTPStatus.SERVICE_UNAVAILABLE if status is Status.UNHEALTHY else HTTPStatus.OK)
 
     return router
 

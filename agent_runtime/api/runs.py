@@ -15,6 +15,7 @@ from agent_runtime.api.errors import (
     INVALID_HEADER,
     RUN_INTERRUPTED,
     RUN_NOT_FOUND,
+    SHUTTING_DOWN,
     STATE_UNAVAILABLE,
     ProblemError,
 )
@@ -35,10 +36,13 @@ _ID = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 def run_routes(runs: LiveRuns, turns: Turns) -> APIRouter:
     """The routes of runs that are kept."""
-    router = APIRouter()
+    router = APIRouter(tags=["Chat"])
 
     described = operation(
-        "Read a run", events=True, headers={"Last-Event-ID": "id of the last event that is known already"}
+        "Read a run",
+        headers={"Last-Event-ID": "Id of the last event that is known already."},
+        events=True,
+        problems=[INVALID_HEADER, RUN_NOT_FOUND, RUN_INTERRUPTED, SHUTTING_DOWN, STATE_UNAVAILABLE],
     )
 
     @router.get("/v1/runs/{run_id}/events", **described)

@@ -6,7 +6,7 @@ inputs are checked; the second half wraps the agent. Every protocol passes both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import reduce
 
 from starlette.types import ASGIApp
@@ -30,7 +30,13 @@ from agent_runtime.state.usage import InteractionLog
 
 
 def wrap_routes(
-    routes: ASGIApp, *, keys: ApiKeys, lifecycle: Lifecycle, interactions: InteractionLog, prefix: str | None
+    routes: ASGIApp,
+    *,
+    keys: ApiKeys,
+    open_paths: Collection[str],
+    lifecycle: Lifecycle,
+    interactions: InteractionLog,
+    prefix: str | None,
 ) -> ASGIApp:
     """`routes` behind everything that a request passes before its input is read."""
     stages: list[Callable[[ASGIApp], ASGIApp]] = [
@@ -40,7 +46,7 @@ def wrap_routes(
         lame_duck(lifecycle),  # outside of what may refuse: a refusal must close its connection too
         problems,
         body_limit,
-        identity(keys),
+        identity(keys, open_paths=open_paths),
     ]
     return reduce(lambda app, stage: stage(app), reversed(stages), routes)
 

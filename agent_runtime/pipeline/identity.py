@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,15 +12,21 @@ from agent_runtime.api_keys import ApiKeys
 from agent_runtime.pipeline.context import context_of
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+"""What never needs a key."""
 _BEARER = "bearer "
 
 
-def identity(keys: ApiKeys) -> Callable[[ASGIApp], ASGIApp]:
-    """Let only callers with a valid key pass; the name of the client that it belongs to is the principal."""
+def identity(keys: ApiKeys, *, open_paths: Collection[str]) -> Callable[[ASGIApp], ASGIApp]:
+    """Let only callers with a valid key pass; the name of the client that it belongs to is the principal.
+
+    Args:
+        keys: of the clients.
+        open_paths: what needs no key.
+    """
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def stage(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["path"] not in OPEN_PATHS:
+            if scope["path"] not in open_paths:
                 key = _presented_key(Headers(scope=scope))
                 principal = await keys.principal_of(key) if key else None
                 if principal is None:

@@ -13,6 +13,8 @@ import httpx2
 import orjson
 import pytest
 
+from agent_runtime.local import local_config
+from agent_runtime.settings import Environment
 from dev.fake_messages_api import FakeMessagesApi
 from dev.process import Child, running, wait_until
 from dev.servers import Postgresql
@@ -95,6 +97,17 @@ def test_conversations_are_kept_where_database_url_says(tmp_path: Path, postgres
 
     assert postgresql.execute("SELECT count(*) FROM conversations", url.rpartition("/")[2]) == "1"
     assert not list((tmp_path / "agentservice-data").glob("state.db*"))
+
+
+@pytest.mark.parametrize(("environment", "described"), [("development", True), ("production", False)])
+def test_the_api_is_described_but_in_production(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: Environment, *, described: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", PROVIDER_KEY)
+
+    with local_config(environment) as config:
+        assert config.api_docs is described
 
 
 @pytest.mark.parametrize(

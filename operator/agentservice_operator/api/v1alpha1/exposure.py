@@ -108,6 +108,14 @@ class HTTPRoute(ApiModel):
     listeners."""
 
 
+class ApiDocs(ApiModel):
+    """The description of the API."""
+
+    mode: Literal["Disabled", "Enabled"] = "Disabled"
+    """Enabled: /openapi.json, and a page at /docs on which the API can be tried out, are served to everybody who
+    reaches the agents, without a key."""
+
+
 class Exposure(ApiModel):
     """How callers reach the agents."""
 
@@ -119,3 +127,5 @@ class Exposure(ApiModel):
     http_route: HTTPRoute | None = None
     """An HTTPRoute to the Service, where the cluster has the Gateway API, 1.2 or newer. The Gateway's pods must be let
     in: by the installation's gateway namespaces, or by networkPolicy.allowFrom."""
+    api_docs: ApiDocs = ApiDocs()
+    """The description of the API."""

@@ -32,6 +32,7 @@ from agentservice_operator.api.v1alpha1.base import (
     SecretKeyRef,
 )
 from agentservice_operator.api.v1alpha1.exposure import (
+    ApiDocs,
     Exposure,
     HTTPRoute,
     Ingress,
@@ -64,6 +65,7 @@ __all__ = [
     "AgentService",
     "AgentServiceSpec",
     "AnthropicModel",
+    "ApiDocs",
     "ApiKeys",
     "ApiModel",
     "Autoscaling",
