@@ -1,4 +1,4 @@
-"""`python -m agent_runtime` serves; with `healthcheck` it asks the server on this host whether it is ready."""
+"""`python -m agent_runtime` serves; with `worker` it runs tasks, with `healthcheck` it asks whether either is ready."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ def main(arguments: list[str]) -> int:
             from agent_runtime.main import serve  # noqa: PLC0415 - see above
 
             return serve()
+        case ["worker"]:
+            from agent_runtime.main import work  # noqa: PLC0415 - see above
+
+            return work()
         case ["healthcheck"]:
             from agent_runtime.healthcheck import healthcheck  # noqa: PLC0415 - see above
 
             return healthcheck()
-    sys.stderr.write("usage: python -m agent_runtime [serve|healthcheck]\n")
+    sys.stderr.write("usage: python -m agent_runtime [serve|worker|healthcheck]\n")
     return 2
 
 

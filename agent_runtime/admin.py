@@ -50,7 +50,12 @@ def admin_server(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
 
 
 def admin_app(
-    config: RuntimeConfig, *, revision: str, lifecycle: Lifecycle, admission: Admission, models: Mapping[str, Model]
+    config: RuntimeConfig,
+    *,
+    revision: str,
+    lifecycle: Lifecycle,
+    admission: Admission | None,
+    models: Mapping[str, Model],
 ) -> ASGIApp:
     """The paths of the admin port. They need no key: the port is not part of the Service.
 
@@ -58,7 +63,7 @@ def admin_app(
         config: what the process was told.
         revision: of the pod template that it runs.
         lifecycle: the phase of the process.
-        admission: how many requests are in work.
+        admission: how many requests are in work; None where none are served.
         models: by handle; empty until they are open.
     """
 
@@ -71,10 +76,12 @@ def admin_app(
             "revision": revision,
             "phase": lifecycle.phase.value,
             "uptime_seconds": round(time.monotonic() - lifecycle.started_at, 3),
-            "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
             "agents": [agent.name for agent in config.agents],
             "models": [_model(model, models.get(model.name)) for model in config.models],
         }
+        if admission is not None:
+            requests = {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit}
+            status["requests"] = requests
         return Response(orjson.dumps(status), media_type="application/json")
 
     def metrics() -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -11,10 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from agent_runtime.agent.ledger import Ledger
-from agent_runtime.agent.model import Model
-from agent_runtime.agent.tools.tool import Tool
-from agent_runtime.agent.turn import agent_handler
 from agent_runtime.api.agents import agent_routes
 from agent_runtime.api.ask import Agents
 from agent_runtime.api.batch import batch_routes
@@ -27,47 +22,33 @@ from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api.openapi import openapi_document
 from agent_runtime.api.runs import run_routes
 from agent_runtime.api.service import service_routes
+from agent_runtime.api.task_routes import task_routes
+from agent_runtime.api.tasks import Tasks
 from agent_runtime.api_keys import ApiKeys
-from agent_runtime.config import RuntimeConfig
-from agent_runtime.cost import Prices
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.compose import wrap_agent, wrap_routes
-from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.identity import OPEN_PATHS
 from agent_runtime.pipeline.interruption import Turns
-from agent_runtime.pipeline.statistics import Statistics
-from agent_runtime.state.conversation_leases import ConversationLeases
+from agent_runtime.resources import Resources
 from agent_runtime.state.conversation_list import ConversationList
-from agent_runtime.state.conversations import ConversationStore
-from agent_runtime.state.database import Database
-from agent_runtime.state.usage import InteractionLog
 
 
 def build_app(
-    config: RuntimeConfig,
+    resources: Resources,
     *,
-    models: Mapping[str, Model],
-    prices: Prices,
-    tools: Mapping[str, Tool],
     keys: ApiKeys,
     lifecycle: Lifecycle,
     turns: Turns,
     admission: Admission,
-    database: Database,
-    ledger: Ledger,
-    interactions: InteractionLog,
-    conversations: ConversationStore,
-    leases: ConversationLeases | None,
     runs: LiveRuns,
     idempotency: Idempotency,
 ) -> ASGIApp:
     """Routes and stages, put together."""
-    statistics = Statistics(agent.name for agent in config.agents)
-    lock = ConversationLock(leases)
+    config, lock, statistics = resources.config, resources.lock, resources.statistics
     handler = wrap_agent(
-        agent_handler(models, prices, ledger, tools, conversations, max_history_tokens=config.max_history_tokens),
+        resources.agent(resources.conversations),
         statistics=statistics,
         turns=turns,
         admission=admission,
@@ -80,24 +61,26 @@ def build_app(
         keys=keys,
         open_paths=OPEN_PATHS | (DOCS_PATHS if config.api_docs else set()),
         lifecycle=lifecycle,
-        interactions=interactions,
+        interactions=resources.interactions,
         prefix=config.path_prefix,
     )
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
     agents = Agents.of(config)
     app.include_router(agent_routes(config, statistics))
-    app.include_router(conversation_routes(ConversationList(database), lock))
-    app.include_router(chat_routes(Chat(agents, handler, turns, runs, idempotency)))
-    app.include_router(batch_routes(agents, handler, idempotency))
+    app.include_router(conversation_routes(ConversationList(resources.database), lock))
+    tasks = Tasks(resources.tasks, resources.bell, prefix=config.path_prefix or "", slots=config.tasks.concurrency)
+    app.include_router(chat_routes(Chat(agents, handler, turns, runs, idempotency, tasks)))
+    app.include_router(batch_routes(agents, handler, idempotency, tasks))
     app.include_router(run_routes(runs, turns))
+    app.include_router(task_routes(tasks, agents, resources.conversations, idempotency, lifecycle))
     app.include_router(service_routes(config, lifecycle))
     app.include_router(
         health_routes(
             config,
             lifecycle=lifecycle,
-            models=models,
-            database=database,
+            models=resources.models,
+            database=resources.database,
             admission=admission,
             statistics=statistics,
         )

@@ -136,10 +136,27 @@ class StateConfig(_ConfigModel):
     """File of the SQLite database; made where there is none. Either this or `url_file`."""
     url_file: str | None = None
     """File with the URL of a PostgreSQL database, which all replicas share."""
+    redis_url_file: str | None = None
+    """File with the URL of a Redis, by which processes wake each other; without, they look by themselves."""
     max_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
     """Most bytes of the file; beyond, the least recently used conversations go. Absent: no limit but its disk's."""
     retention_days: Annotated[int, Field(ge=1)]
     """A conversation goes when it was last used so long ago, a record of usage when it is so old."""
+
+
+class TasksConfig(_ConfigModel):
+    """How turns are answered that nobody waits for."""
+
+    in_workers: bool = False
+    """Whether processes of their own run them; the serving ones then only take them."""
+    concurrency: Annotated[int, Field(ge=1)] = 10
+    """Most tasks at once, of each process that runs them."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 3600
+    """Longest time of a task, from its first start on, without the time that approvals take."""
+    result_ttl_seconds: Annotated[float, Field(gt=0)] = 86_400
+    """How long a task is kept after its end, and how long an approval is waited for."""
+    lease_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long a task is left to a process that is not heard of."""
 
 
 class RuntimeConfig(_ConfigModel):
@@ -167,6 +184,7 @@ class RuntimeConfig(_ConfigModel):
     """One file per client: its name is the principal, its lines are the keys valid now. A file NAME.previous holds
     further keys of the client NAME: those from before a rotation."""
     state: StateConfig
+    tasks: TasksConfig = TasksConfig()
     trust_bundle_file: str | None = None
     """PEM file of certificate authorities that are trusted besides the public ones."""
     log_level: Literal["debug", "info", "warning", "error"]

@@ -1,14 +1,15 @@
-"""The serve command: everything that can be wrong is found, and said in one sentence, before the port opens."""
+"""The commands that serve and work: what can be wrong is found, and said in one sentence, before a port opens."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvloop
@@ -22,9 +23,10 @@ from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.local import local_config
 from agent_runtime.pipeline.admission import Admission
-from agent_runtime.server import bind, serve_until_told
+from agent_runtime.server import bind, is_loopback, serve_until_told
 from agent_runtime.settings import ConfigurationError, Settings, load_config, load_settings
 from agent_runtime.tls import check_trust_bundle
+from agent_runtime.worker import work_until_told
 
 EXIT_MISCONFIGURED = 2
 
@@ -35,6 +37,19 @@ def serve() -> int:
     Returns:
         0 after a drain, 2 where the process cannot serve as it is configured.
     """
+    return _run(_serve)
+
+
+def work() -> int:
+    """Run tasks until told to end.
+
+    Returns:
+        As `serve`.
+    """
+    return _run(_work)
+
+
+def _run(command: Callable[[Settings, RuntimeConfig], None]) -> int:
     # As process 1 of a container we would not be ended by these signals without a handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit_before_serving)
@@ -42,12 +57,9 @@ def serve() -> int:
         settings = load_settings()
         with _configuration(settings) as config:
             logs.configure(config.log_level, config.service, text=settings.log_format == "text")
-            keys = ApiKeys(Path(config.api_keys_directory), strong=settings.environment == "production")
             check_credentials(config)
             check_trust_bundle(config)
-            admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
-            listener = bind(settings.bind_address, settings.port, variable="PORT")
-            _serve(settings, config, keys, listener, admin_listener)
+            command(settings, config)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         ending.leave(error.ending)
@@ -63,27 +75,42 @@ def _configuration(settings: Settings) -> AbstractContextManager[RuntimeConfig]:
     return local_config(settings.environment)
 
 
-def _serve(
-    settings: Settings, config: RuntimeConfig, keys: ApiKeys, listener: socket.socket, admin_listener: socket.socket
-) -> None:
-    structlog.get_logger().info(
-        "starting",
-        version=__version__,
-        revision=settings.revision,
-        port=listener.getsockname()[1],
-        admin_port=admin_listener.getsockname()[1],
-    )
+def _serve(settings: Settings, config: RuntimeConfig) -> None:
+    keys = ApiKeys(Path(config.api_keys_directory), strong=settings.environment == "production")
+    admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
+    listener = bind(settings.bind_address, settings.port, variable="PORT")
+    admission = Admission(limit=config.max_concurrent_requests, queue_limit=config.max_queued_requests)
+    lifecycle, models = Lifecycle(), dict[str, Model]()
+    _announce(settings, port=listener.getsockname()[1], admin_port=admin_listener.getsockname()[1])
+    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission, models=models)
+    with admin_server(admin, admin_listener):
+        _until_done(
+            serve_until_told(
+                config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission, models=models
+            )
+        )
+
+
+def _work(settings: Settings, config: RuntimeConfig) -> None:
+    if config.state.url_file is None:
+        raise ConfigurationError("state.url_file: a worker needs the database of the serving processes; name it there")
+    listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
+    lifecycle, models = Lifecycle(), dict[str, Model]()
+    _announce(settings, admin_port=listener.getsockname()[1])
+    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=None, models=models)
+    with admin_server(admin, listener):
+        _until_done(work_until_told(config, loopback=is_loopback(listener), lifecycle=lifecycle, models=models))
+
+
+def _announce(settings: Settings, **ports: int) -> None:
+    structlog.get_logger().info("starting", version=__version__, revision=settings.revision, **ports)
     metrics.BUILD_INFO.labels(__version__).set(1)
     metrics.CONFIG_REVISION.labels(settings.revision).set(1)
-    lifecycle = Lifecycle()
-    admission = Admission(limit=config.max_concurrent_requests, queue_limit=config.max_queued_requests)
-    models: dict[str, Model] = {}
-    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission, models=models)
-    with admin_server(admin, admin_listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        serving = serve_until_told(
-            config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission, models=models
-        )
-        runner.run(serving)
+
+
+def _until_done(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
 
 
 def _exit_before_serving(_number: int, _frame: FrameType | None) -> None:

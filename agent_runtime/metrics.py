@@ -36,5 +36,6 @@ TOOL_CALLS = Counter("agent_tool_calls_total", "Calls of tools by how they ended
 TOOL_DURATION = Histogram(
     "agent_tool_duration_seconds", "Time of a call of a tool", ("agent", "tool", "outcome"), buckets=_REQUEST_BUCKETS
 )
+TASKS = Gauge("agent_tasks", "Tasks in the database, which every process that uses it counts", ("status",))
 BUILD_INFO = Gauge("agent_build_info", "Always 1; the version of the runtime", ("version",))
 CONFIG_REVISION = Gauge("agent_config_revision", "Always 1; the pod template that this process runs", ("revision",))

@@ -6,40 +6,31 @@ import asyncio
 import errno
 import ipaddress
 import math
-import signal
 import socket
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
-from typing import Any
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
 from agent_runtime.agent.model import Model
-from agent_runtime.agent.providers import open_models
-from agent_runtime.agent.tools import open_tools
 from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.bounded_http import BoundedHttpProtocol
 from agent_runtime.config import RuntimeConfig
-from agent_runtime.cost import open_prices
 from agent_runtime.ending import Ending
 from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
+from agent_runtime.resources import open_resources, run_beside
 from agent_runtime.settings import ConfigurationError
-from agent_runtime.state.conversation_leases import ConversationLeases
-from agent_runtime.state.conversations import SqlConversations
-from agent_runtime.state.engines import open_database
 from agent_runtime.state.idempotency import SqlIdempotency
-from agent_runtime.state.presence import Presence
-from agent_runtime.state.retention import keep_for
 from agent_runtime.state.runs import SqlRuns
-from agent_runtime.state.usage import InteractionLog, SqlLedger, rows_within
-from agent_runtime.state.write_behind import WriteBehind
+from agent_runtime.tasks.runner import TaskRunner, open_runner
+from agent_runtime.told import Told
 
 _log = structlog.get_logger()
 
@@ -74,6 +65,11 @@ def bind(address: str, port: int, *, variable: str) -> socket.socket:
         ) from None
 
 
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether a process is for this machine alone, and so on it: in a pod, nobody else would reach it."""
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
 async def serve_until_told(
     config: RuntimeConfig,
     *,
@@ -85,99 +81,50 @@ async def serve_until_told(
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, then drain; `models` is filled when they are open.
 
-    SIGTERM is Kubernetes: other replicas' callers still come for a moment, and are served. SIGINT is a person at a
-    terminal: nobody else will come. A second signal ends the drain.
+    A second signal ends the drain.
 
     Raises:
         ConfigurationError: the database of the conversations cannot be used, or a tool can never work.
     """
-    told = _Told()
+    told = Told()
     async with AsyncExitStack() as stack:
-        await _run_beside(stack, lifecycle.beat())
-        await _run_beside(stack, keys.watch())
-        database = await open_database(config)
-        stack.push_async_callback(database.aclose)
-        presence = Presence(database)
-        stack.push_async_callback(presence.withdraw)
-        await _run_beside(stack, presence.keep())
-        leases = ConversationLeases(database, presence) if database.shared else None
-        if leases is not None:
-            stack.push_async_callback(leases.aclose)
-        conversations = SqlConversations(database, leases=leases, max_bytes=config.state.max_bytes)
-        await _run_beside(stack, keep_for(config.state.retention_days, database))
+        await run_beside(stack, lifecycle.beat())
+        await run_beside(stack, keys.watch())
+        resources = await open_resources(config, stack, models=models, loopback=is_loopback(listener))
+        database, presence = resources.database, resources.presence
         runs, idempotency = LiveRuns(SqlRuns(database, presence)), Idempotency(SqlIdempotency(database, presence))
-        await _run_beside(stack, runs.store.keep_fresh())
-        await _run_beside(stack, idempotency.store.keep_fresh())
-        rows = WriteBehind(database, max_rows=None if database.shared else rows_within(config.state.max_bytes))
-        stack.push_async_callback(rows.aclose)
-        await _run_beside(stack, rows.write())
-        models.update(await open_models(config))
-        for model in models.values():
-            stack.push_async_callback(model.provider.aclose)
-        # Whoever serves this machine alone is on it: in a pod, nobody else would reach the runtime.
-        loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
-        tools = await open_tools(config, loopback=loopback)
-        for tool in tools.values():
-            stack.push_async_callback(tool.aclose)
+        await run_beside(stack, runs.store.keep_fresh())
+        await run_beside(stack, idempotency.store.keep_fresh())
         if told.first.is_set():
             return
-        prices = await open_prices(config)
         turns = Turns()
         app = build_app(
-            config,
-            models=models,
-            prices=prices,
-            tools=tools,
-            ledger=SqlLedger(rows, prices, process=presence.id),
-            interactions=InteractionLog(rows),
+            resources,
             keys=keys,
             lifecycle=lifecycle,
             turns=turns,
             admission=admission,
-            database=database,
-            conversations=conversations,
-            leases=leases,
             runs=runs,
             idempotency=idempotency,
         )
+        runner = await open_runner(resources, concurrency=0 if config.tasks.in_workers else config.tasks.concurrency)
+        await run_beside(stack, runner.run())
         server = await _start(app, listener)
-        await _run_beside(stack, server.main_loop())
+        await run_beside(stack, server.main_loop())
         lifecycle.phase = Phase.SERVING
         _log.info("ready", agents=[agent.name for agent in config.agents])
 
         await told.first.wait()
+        runner.leave()
         if not told.by_terminal:
             lifecycle.phase = Phase.LAME_DUCK
-            _log.info("leaving", lame_duck_seconds=config.lame_duck_seconds, in_flight=len(turns))
+            _log.info("leaving", lame_duck_seconds=config.lame_duck_seconds, in_flight=len(turns), tasks=len(runner))
             await told.again_within(config.lame_duck_seconds)
         lifecycle.phase = Phase.DRAINING
-        _log.info("draining", drain_seconds=config.drain_seconds, in_flight=len(turns))
-        await _drain(server, turns, runs, told, config.drain_seconds)
+        _log.info("draining", drain_seconds=config.drain_seconds, in_flight=len(turns), tasks=len(runner))
+        resources.bell.wake_all()  # who follows a task goes on elsewhere
+        await _drain(server, turns, runs, runner, told=told, seconds=config.drain_seconds)
         _log.info("drained")
-
-
-class _Told:
-    """The signals to end that came."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.by_terminal = False
-        self._again = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self.first.is_set():
-            self._again.set()
-        self.by_terminal = self.by_terminal or number == signal.SIGINT
-        self.first.set()
-
-    async def again_within(self, seconds: float) -> None:
-        """Return after `seconds`, or at once when a second signal has come."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._again.wait()
 
 
 async def _start(app: ASGIApp, listener: socket.socket) -> uvicorn.Server:
@@ -200,12 +147,18 @@ async def _start(app: ASGIApp, listener: socket.socket) -> uvicorn.Server:
     return server
 
 
-async def _drain(server: uvicorn.Server, turns: Turns, runs: LiveRuns, told: _Told, seconds: float) -> None:
-    """Stop listening, let turns finish for `seconds`, tell the others that they end, and close."""
+async def _drain(
+    server: uvicorn.Server, turns: Turns, runs: LiveRuns, runner: TaskRunner, *, told: Told, seconds: float
+) -> None:
+    """Stop listening, let turns and tasks finish for `seconds`, tell the turns that are left that they end, and close.
+
+    Tasks that are left need no telling: they go back to the queue when the runner ends.
+    """
     server.config.timeout_graceful_shutdown = math.ceil(seconds + GOODBYE_SECONDS)
     closing = asyncio.create_task(_end(server, runs))
+    finished = asyncio.create_task(_all(closing, runner.finish()))
     patience = asyncio.create_task(told.again_within(seconds))
-    await asyncio.wait({closing, patience}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([finished, patience], return_when=asyncio.FIRST_COMPLETED)
     patience.cancel()
     if not closing.done():
         _log.warning("turns cut by the end of the drain", turns=len(turns))
@@ -213,20 +166,13 @@ async def _drain(server: uvicorn.Server, turns: Turns, runs: LiveRuns, told: _To
         await asyncio.wait({closing}, timeout=GOODBYE_SECONDS)
         server.force_exit = True
     await closing
+    finished.cancel()
+
+
+async def _all(*work: Awaitable[None]) -> None:
+    await asyncio.gather(*work)
 
 
 async def _end(server: uvicorn.Server, runs: LiveRuns) -> None:
     await server.shutdown()
     await runs.finish()
-
-
-async def _run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` until `stack` ends."""
-    task = asyncio.create_task(work)
-
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)

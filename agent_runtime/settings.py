@@ -124,10 +124,16 @@ def _contradictions(config: RuntimeConfig) -> Iterable[str]:
         for tool in agent.tools:
             if tool not in tools:
                 yield f"agents[{agent.name}].tools: there is no tool {tool!r}, only {', '.join(tools) or 'none'}"
-    if (config.state.path is None) == (config.state.url_file is None):
-        yield "state: needs either path or url_file"
+    yield from _state_contradictions(config)
     if config.default_agent not in agents:
         yield f"default_agent: there is no agent {config.default_agent!r}, only {', '.join(agents)}"
+
+
+def _state_contradictions(config: RuntimeConfig) -> Iterable[str]:
+    if (config.state.path is None) == (config.state.url_file is None):
+        yield "state: needs either path or url_file"
+    if config.tasks.in_workers and config.state.url_file is None:
+        yield "tasks.in_workers: workers need a database that they share, state.url_file"
 
 
 def _missing_members(config: RuntimeConfig) -> Iterable[str]:

@@ -38,6 +38,7 @@ class Answer:
         self._context = context
         self._run = {} if run_id is None else {"run_id": run_id}
         self._created_at = datetime.now(UTC)
+        self._started = False
 
     def document(self, result: TurnResult) -> dict[str, Any]:
         """All of it."""
@@ -54,6 +55,7 @@ class Answer:
             case TextDelta(text):
                 return "delta", {"text": text}
             case TurnStarted(conversation_id):
+                self._started = True
                 return "start", self.heading(conversation_id)
             case ToolCall():
                 return "tool_call", asdict(event)
@@ -64,6 +66,12 @@ class Answer:
         """The end of a stream."""
         done = {**self.heading(result.conversation_id), **self.ending(result)}
         return [("usage", result.usage.document()), ("done", done)]
+
+    def handed_over(self, task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """The end of a stream whose turn goes on as a task."""
+        heading = self.heading(task["conversation_id"])
+        start = [] if self._started else [("start", heading)]
+        return [*start, ("task", {**heading, "task": task})]
 
     def heading(self, conversation_id: str | None) -> dict[str, Any]:
         """What is known at its beginning."""

@@ -62,6 +62,68 @@ class ChatAnswer(_Document):
     usage: UsageDocument
 
 
+class TaskInputDocument(_Document):
+    """What a task answers."""
+
+    message: str | list[dict[str, Any]]
+
+
+class TaskResult(_Document):
+    """The answer of a task."""
+
+    message: str
+    tool_calls: list[ToolCallDocument]
+    sources: list[SourceDocument]
+    stop_reason: str
+    model: str
+    cost_usd: float | None
+
+
+class TaskErrorDocument(_Document):
+    """Why a task failed, in the words of problem details."""
+
+    code: str
+    title: str
+    detail: str
+
+
+class ApprovalDocument(_Document):
+    """A call of a tool that people must decide on, or have."""
+
+    call: str
+    tool: str
+    input: dict[str, Any]
+    decision: Literal["approve", "deny"] | None
+
+
+class TaskDocument(_Document):
+    """A task."""
+
+    id: str
+    status: Literal["pending", "running", "awaiting_approval", "completed", "failed", "canceled"]
+    agent: str
+    priority: int
+    conversation_id: str | None
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    input: TaskInputDocument
+    result: TaskResult | None
+    error: TaskErrorDocument | None
+    usage: UsageDocument | None
+    position: int | None
+    eta_seconds: float | None
+    approvals: list[ApprovalDocument]
+    metadata: dict[str, str] | None
+
+
+class TaskPage(_Document):
+    """Tasks, the newest first."""
+
+    items: list[TaskDocument]
+    next_cursor: str | None
+
+
 class CompletedItem(_Document):
     """An item of a batch that was answered."""
 
@@ -78,12 +140,20 @@ class FailedItem(_Document):
     problem: Problem
 
 
+class WaitingItem(_Document):
+    """An item of a batch that people must approve of."""
+
+    index: int
+    status: Literal["awaiting_approval"]
+    task: TaskDocument
+
+
 class BatchAnswer(_Document):
     """The answers to a batch, in the order of its items."""
 
     batch_id: str | None
     status: Literal["completed", "partial", "failed"]
-    items: list[CompletedItem | FailedItem]
+    items: list[CompletedItem | FailedItem | WaitingItem]
 
 
 class ConversationDocument(_Document):

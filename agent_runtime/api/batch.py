@@ -22,12 +22,13 @@ from agent_runtime.api.content import Text
 from agent_runtime.api.errors import ProblemError
 from agent_runtime.api.input import read_json, refusal
 from agent_runtime.api.openapi import operation
+from agent_runtime.api.tasks import Tasks
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
 from agent_runtime.pipeline.departure import Departure
 from agent_runtime.pipeline.idempotency import Claim, Idempotency, replay
 from agent_runtime.pipeline.interruption import ClientGoneError
 from agent_runtime.pipeline.telemetry import note
-from agent_runtime.pipeline.turn import PRIORITY, Handler
+from agent_runtime.pipeline.turn import PRIORITY, ApprovalNeeded, Handler
 from agent_runtime.state.idempotency import KeptAnswer
 
 _log = structlog.get_logger()
@@ -48,7 +49,7 @@ class BatchRequest(BaseModel):
     """Each as the body of a chat that does not stream."""
 
 
-def batch_routes(agents: Agents, handler: Handler, idempotency: Idempotency) -> APIRouter:
+def batch_routes(agents: Agents, handler: Handler, idempotency: Idempotency, tasks: Tasks) -> APIRouter:
     """The route of batches in front of `handler`."""
     router = APIRouter(tags=["Chat"])
 
@@ -60,7 +61,7 @@ def batch_routes(agents: Agents, handler: Handler, idempotency: Idempotency) -> 
         key = await idempotency.claim(request)
         if isinstance(key, KeptAnswer):
             return replay(key.body or "")
-        return _BatchResponse(request, batch, agents, handler, key)
+        return _BatchResponse(request, batch, agents, handler, key, tasks=tasks)
 
     return router
 
@@ -69,7 +70,14 @@ class _BatchResponse(Response):
     """Runs the items while it answers; a caller who leaves ends all of them."""
 
     def __init__(
-        self, request: Request, batch: BatchRequest, agents: Agents, handler: Handler, key: Claim | None
+        self,
+        request: Request,
+        batch: BatchRequest,
+        agents: Agents,
+        handler: Handler,
+        key: Claim | None,
+        *,
+        tasks: Tasks,
     ) -> None:
         super().__init__()
         self._context = context_of(request.scope)
@@ -78,6 +86,7 @@ class _BatchResponse(Response):
         self._agents = agents
         self._handler = handler
         self._key = key
+        self._tasks = tasks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._key or nullcontext():
@@ -119,7 +128,11 @@ class _BatchResponse(Response):
             agent = self._agents.asked(ask)
             answer = Answer(ask, agent, context)
             turn = turn_of(ask, agent, context, departure, priority=self._batch.priority)
-            result = answer.document(await self._handler(turn, keep_nothing))
+            try:
+                done = {"status": "completed", "result": answer.document(await self._handler(turn, keep_nothing))}
+            except ApprovalNeeded as needed:
+                task = await self._tasks.adopt(turn, needed, ask.metadata)
+                done = {"status": "awaiting_approval", "task": self._tasks.document(task)}
             context.status = 200
         except ClientGoneError:
             context.fail(CLIENT_CLOSED_REQUEST, "client_closed")
@@ -132,7 +145,7 @@ class _BatchResponse(Response):
             _log.exception("unexpected failure")
             return self._failed(context, unexpected())
         else:
-            return {"status": "completed", "result": result}
+            return done
         finally:
             note(self._scope, context, item=index)
 
@@ -146,4 +159,4 @@ class _BatchResponse(Response):
 
 def _status(items: list[dict[str, Any]]) -> str:
     outcomes = {item["status"] for item in items}
-    return outcomes.pop() if len(outcomes) == 1 else "partial"
+    return outcomes.pop() if outcomes in ({"completed"}, {"failed"}) else "partial"

@@ -14,21 +14,22 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_runtime.api.answer import Answer, unexpected
-from agent_runtime.api.answers import ChatAnswer
+from agent_runtime.api.answers import ChatAnswer, TaskDocument
 from agent_runtime.api.ask import ASK_PROBLEMS, Agents, Ask, turn_of
-from agent_runtime.api.errors import INVALID_INPUT, RUN_CANCELED, STATE_UNAVAILABLE, ProblemError
+from agent_runtime.api.errors import INVALID_INPUT, RUN_CANCELED, STATE_UNAVAILABLE, TASK_NOT_FOUND, ProblemError
 from agent_runtime.api.event_stream import EventStream
 from agent_runtime.api.input import read_json
 from agent_runtime.api.live_runs import LiveRun, LiveRuns
 from agent_runtime.api.openapi import operation
 from agent_runtime.api.runs import RunResponse
+from agent_runtime.api.tasks import Tasks
 from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
 from agent_runtime.pipeline.departure import Departure
 from agent_runtime.pipeline.idempotency import REPLAYED, Claim, Idempotency, replay
 from agent_runtime.pipeline.interruption import ClientGoneError, Turns, while_present
 from agent_runtime.pipeline.telemetry import note
-from agent_runtime.pipeline.turn import Handler, TurnEvent
+from agent_runtime.pipeline.turn import ApprovalNeeded, Emit, Handler, Turn, TurnEvent
 from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.idempotency import KeptAnswer
 
@@ -52,15 +53,21 @@ class Chat:
     turns: Turns
     runs: LiveRuns
     idempotency: Idempotency
+    tasks: Tasks
 
 
 def chat_routes(chat: Chat) -> APIRouter:
     """The routes of the chat API."""
     router = APIRouter(tags=["Chat"])
 
-    asked: dict[str, Any] = {"body": ChatRequest, "idempotent": True, "events": True, "problems": ASK_PROBLEMS}
+    asked: dict[str, Any] = {
+        "body": ChatRequest,
+        "idempotent": True,
+        "events": True,
+        "problems": [*ASK_PROBLEMS, TASK_NOT_FOUND],
+    }
 
-    @router.post("/v1/chat", **operation("Ask an agent", answer=ChatAnswer, **asked))
+    @router.post("/v1/chat", **operation("Ask an agent", answer=ChatAnswer, accepted=TaskDocument, **asked))
     async def chat_(request: Request) -> Response:
         ask = await read_json(request, ChatRequest)
         stream = ask.stream
@@ -79,7 +86,7 @@ def chat_routes(chat: Chat) -> APIRouter:
             raise ProblemError(INVALID_INPUT, f"/on_disconnect: {fault['detail']}", errors=[fault])
         key = await chat.idempotency.claim(request)
         if isinstance(key, KeptAnswer):
-            return _replayed(chat, key)
+            return await _replayed(chat, key, context_of(request.scope).principal or "")
         if not stream:
             return _DocumentResponse(chat, request, ask, agent, key)
         if key is None and ask.on_disconnect == "cancel":
@@ -89,7 +96,9 @@ def chat_routes(chat: Chat) -> APIRouter:
     return router
 
 
-def _replayed(chat: Chat, kept: KeptAnswer) -> Response:
+async def _replayed(chat: Chat, kept: KeptAnswer, principal: str) -> Response:
+    if kept.task_id is not None:
+        return await chat.tasks.replayed(principal, kept.task_id)
     if kept.run_id is not None:
         return RunResponse(chat.runs, chat.turns, kept.run_id, after=0, headers=REPLAYED)
     return replay(kept.body or "")
@@ -108,19 +117,35 @@ class _ChatResponse(Response):
         self._agent = agent
         self._key = key
 
+    async def _last_events(self, answer: Answer, turn: Turn, emit: Emit) -> list[tuple[str, dict[str, Any]]]:
+        """Carry a turn out; the end of its stream."""
+        try:
+            return answer.last_events(await self._chat.handler(turn, emit))
+        except ApprovalNeeded as needed:
+            task = await self._chat.tasks.adopt(turn, needed, self._ask.metadata)
+            return answer.handed_over(self._chat.tasks.document(task))
+
 
 class _DocumentResponse(_ChatResponse):
     """One JSON document."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Answer(self._ask, self._agent, self._context)
         async with self._key or nullcontext(), Departure(receive) as departure:
-            turn = turn_of(self._ask, self._agent, self._context, departure)
-            document = orjson.dumps(answer.document(await self._chat.handler(turn, keep_nothing)))
-            if self._key is not None:
-                await self._key.keep(document)
-        response = Response(document, media_type="application/json", headers={"Cache-Control": "no-store"})
+            response = await self._response(departure)
         await response(scope, receive, send)
+
+    async def _response(self, departure: Departure) -> Response:
+        answer = Answer(self._ask, self._agent, self._context)
+        turn = turn_of(self._ask, self._agent, self._context, departure)
+        try:
+            document = orjson.dumps(answer.document(await self._chat.handler(turn, keep_nothing)))
+        except ApprovalNeeded as needed:
+            return self._chat.tasks.accepted(
+                await self._chat.tasks.adopt(turn, needed, self._ask.metadata, key=self._key)
+            )
+        if self._key is not None:
+            await self._key.keep(document)
+        return Response(document, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 class _StreamResponse(_ChatResponse):
@@ -135,8 +160,8 @@ class _StreamResponse(_ChatResponse):
 
         try:
             async with Departure(receive) as departure, stream.kept_alive():
-                result = await self._chat.handler(turn_of(self._ask, self._agent, self._context, departure), emit)
-            last = answer.last_events(result)
+                turn = turn_of(self._ask, self._agent, self._context, departure)
+                last = await self._last_events(answer, turn, emit)
         except ProblemError as problem:
             if not stream.started:
                 raise
@@ -179,9 +204,9 @@ class _KeptStreamResponse(_ChatResponse):
 
         async with self._key or nullcontext():
             try:
-                result = await self._chat.handler(turn_of(self._ask, self._agent, context, departure), emit)
+                last = await self._last_events(answer, turn_of(self._ask, self._agent, context, departure), emit)
                 context.status = 200
-                for event in answer.last_events(result):
+                for event in last:
                     run.emit(*event)
                 if self._key is not None:
                     await self._key.keep_run(run.id)

@@ -42,6 +42,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "Retry-After": {"description": "Whole seconds after which the request may be repeated."},
     "WWW-Authenticate": {"description": "How to show a key.", "required": True},
     "x-should-retry": {"description": "`false` where to repeat the request would only cost money."},
+    "Location": {"description": "Path of the task that will have the answer.", "required": True},
     "Idempotent-Replayed": {"description": "`true` where the answer was given before."},
 }
 _REFERENCE = "#/components/schemas/{model}"
@@ -78,6 +79,7 @@ def operation(
     idempotent: bool = False,
     statuses: Iterable[HTTPStatus] = (HTTPStatus.OK,),
     answer: type[BaseModel] | None = None,
+    accepted: type[BaseModel] | None = None,
     events: bool = False,
     problems: Iterable[ProblemKind] = (),
 ) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def operation(
         idempotent: whether a request may have an Idempotency-Key.
         statuses: that an answer may have.
         answer: its document.
+        accepted: the document of an answer 202, which says where the answer will be.
         events: whether it may answer by server-sent events.
         problems: what may go wrong, besides what may go wrong with every request, body, query and key.
     """
@@ -115,6 +118,7 @@ def operation(
         ],
         _RESPONSES: {
             **{str(status.value): _response(status.phrase, content, replayed) for status in statuses},
+            **({} if accepted is None else _accepted(accepted, replayed)),
             **_problems(kinds),
         },
     }
@@ -158,6 +162,12 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             else:
                 described["responses"] |= _problems([UNAUTHENTICATED])
     return document
+
+
+def _accepted(document: type[BaseModel], headers: Iterable[str]) -> dict[str, Any]:
+    content = {"application/json": {"schema": _reference(document)}}
+    status = HTTPStatus.ACCEPTED
+    return {str(status.value): _response(status.phrase, content, ["Location", *headers])}
 
 
 def _problems(kinds: Iterable[ProblemKind]) -> dict[str, Any]:

@@ -69,3 +69,8 @@ def wrap_agent(
         deadline(timeout_seconds),
     ]
     return reduce(lambda handler, stage: stage(handler), reversed(stages), agent)
+
+
+def wrap_task(agent: Handler, *, statistics: Statistics, conversations: ConversationLock) -> Handler:
+    """`agent` behind what a task passes; its caller, its place and its time are the runner's."""
+    return conversations(statistics(agent))

@@ -11,6 +11,7 @@ import uuid
 from contextlib import suppress
 from typing import NoReturn
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -57,6 +58,10 @@ class Claim:
         """Keep a run as the answer."""
         with suppress(StateUnavailableError):
             await self._store.keep(self.token, run_id=run_id)
+
+    def keep_task(self, connection: Connection, task_id: str) -> None:
+        """Keep a task as the answer, where it is made."""
+        self._store.keep_task(connection, self.token, task_id)
 
 
 class Idempotency:

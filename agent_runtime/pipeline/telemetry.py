@@ -52,14 +52,15 @@ def note(scope: Scope, context: RequestContext, **fields: Any) -> None:
         fields: further ones of its log line.
     """
     context.route = getattr(scope.get("route"), "path", None) or "other"
-    _measure(context)
+    measure(context)
     if context.agent is not None:
         scope[_INTERACTIONS].note(context)
     if context.route not in _QUIET_ROUTES or context.outcome != "ok":
         _write_line(scope, context, fields)
 
 
-def _measure(context: RequestContext) -> None:
+def measure(context: RequestContext) -> None:
+    """Count a request whose route is known, or a task."""
     agent, protocol = context.agent or "", context.protocol or ""
     metrics.REQUESTS.labels(agent, protocol, context.route, str(context.status or 0)).inc()
     if context.agent is None:

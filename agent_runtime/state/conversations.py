@@ -75,13 +75,20 @@ class SqlConversations:
 
     async def append(self, principal: str, agent: str, conversation_id: str, *messages: Message) -> None:
         """See ConversationStore.append."""
+        addition = self.addition(principal, agent, conversation_id, *messages)
+        await self.make_room(await self._database.run(addition))
+
+    def addition(
+        self, principal: str, agent: str, conversation_id: str, *messages: Message
+    ) -> Callable[[Connection], int]:
+        """What adds messages, in a transaction that has more to do; returns the bytes for which to `make_room` then."""
         key = _key(principal, agent, conversation_id)
         lease = self._leases.token((principal, conversation_id)) if self._leases is not None else None
         rows = [_row(key, message) for message in messages]
         added = sum(len(row["content"].encode()) for row in rows)
         change = {"now": round(self._clock() * 1000), "added": added, "count": len(messages)}
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> int:
             row = _grow(connection, key | change, lease)
             if row is None:
                 connection.execute(_BEGIN, key | change)
@@ -91,11 +98,12 @@ class SqlConversations:
                 connection.execute(_ADD, [row | {"position": start + i} for i, row in enumerate(rows)])
             if size > self._max_conversation_bytes:
                 _trim(connection, key, size, self._max_conversation_bytes)
+            return added
 
-        await self._database.run(work)
-        await self._make_room(added)
+        return work
 
-    async def _make_room(self, added: int) -> None:
+    async def make_room(self, added: int) -> None:
+        """Let the least recently used conversations go, where `added` bytes were too many."""
         limit = self._max_bytes
         if limit is None:
             return

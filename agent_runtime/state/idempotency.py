@@ -30,10 +30,12 @@ class KeptAnswer:
     """Of the request."""
     in_flight: bool
     """Whether it is being answered."""
-    body: str | None
+    body: str | None = None
     """The answer, if it is a document."""
-    run_id: str | None
+    run_id: str | None = None
     """The answer, if it is a stream."""
+    task_id: str | None = None
+    """The answer, if it is a task."""
 
 
 class SqlIdempotency:
@@ -67,7 +69,7 @@ class SqlIdempotency:
             if found is not None:
                 in_flight = found.process is not None
                 if found.held or (not in_flight and found.created_at >= self._oldest()):
-                    return KeptAnswer(found.fingerprint, in_flight, found.body, found.run_id)
+                    return KeptAnswer(found.fingerprint, in_flight, found.body, found.run_id, found.task_id)
                 connection.execute(delete(keys).where(of_key, keys.c.token == found.token))
             connection.execute(insert(keys), row | {"created_at": self._now()})
             _forget_beyond(connection, principal)
@@ -82,6 +84,10 @@ class SqlIdempotency:
         """Keep the answer to the request with `token`: a document, or the run of a stream."""
         answered = update(keys).where(keys.c.token == token).values(body=body, run_id=run_id, process=None)
         await self._database.run(lambda connection: connection.execute(answered))
+
+    def keep_task(self, connection: Connection, token: str, task_id: str) -> None:
+        """Keep a task as the answer to the request with `token`, in the transaction that makes it."""
+        connection.execute(update(keys).where(keys.c.token == token).values(task_id=task_id, process=None))
 
     async def release(self, token: str) -> None:
         """Free the key of the request with `token`, whose answer is not kept."""

@@ -122,6 +122,7 @@ idempotency_keys = Table(
     Column("process", String(32), nullable=True, doc="that answers it; null: it is answered"),
     Column("body", Text, nullable=True, doc="of the answer, if it is a document"),
     Column("run_id", String(32), nullable=True, doc="of the answer, if it is a stream"),
+    Column("task_id", String(32), nullable=True, doc="of the answer, if it is a task"),
     Index("idempotency_keys_principal_created_at", "principal", "created_at"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select, update
 from agent_runtime.agent.model import Content
 from agent_runtime.api.errors import ProblemError, ProblemKind
 from agent_runtime.state.clock import database_now
-from agent_runtime.state.schema import task_events, tasks
+from agent_runtime.state.schema import task_approvals, task_events, tasks
 
 
 class TaskStatus(StrEnum):
@@ -89,6 +89,8 @@ class Task:
     """Mean time of the tasks that were completed last; None where there are none."""
     age_ms: int | None
     """Since it was started."""
+    running: int
+    """Tasks of the service that run."""
     approvals: tuple[Approval, ...]
 
 
@@ -134,10 +136,21 @@ def tell(connection: Connection, number: int, kind: str, fields: Mapping[str, An
     connection.execute(insert(task_events).values(event))
 
 
-def tell_status(connection: Connection, number: int, status: TaskStatus) -> None:
-    """Add the event that a task has a new status."""
-    at = connection.execute(select(database_now())).scalar_one()
+def tell_status(connection: Connection, number: int, status: TaskStatus, *, at: int | None = None) -> None:
+    """Add the event that a task has a new status, since the moment `at` or now."""
+    if at is None:
+        at = connection.execute(select(database_now())).scalar_one()
     tell(connection, number, "status", {"status": status.value, "at": at})
+
+
+def ask_for_approval(connection: Connection, number: int, calls: Sequence[Mapping[str, Any]]) -> None:
+    """Note which calls of a task, blocks of type tool_use, await approval, and tell so."""
+    asked = [
+        {"task": number, "call": call["id"], "tool": call["name"], "input": orjson.dumps(call["input"]).decode()}
+        for call in calls
+    ]
+    connection.execute(insert(task_approvals), asked)
+    tell_status(connection, number, TaskStatus.AWAITING_APPROVAL)
 
 
 def end(

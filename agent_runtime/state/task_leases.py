@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
-from agent_runtime.api.errors import DEADLINE_EXCEEDED, INTERNAL_ERROR
+from agent_runtime.api.errors import DEADLINE_EXCEEDED, TASK_ABANDONED
+from agent_runtime.pipeline.turn import Decision
 from agent_runtime.state.clock import database_now
 from agent_runtime.state.database import Database
 from agent_runtime.state.schema import task_approvals, tasks
-from agent_runtime.state.task import TASK_INPUT, TaskInput, TaskStatus, end, failure, tell, tell_status
+from agent_runtime.state.task import (
+    TASK_INPUT,
+    TaskInput,
+    TaskStatus,
+    ask_for_approval,
+    end,
+    failure,
+    tell,
+    tell_status,
+)
+
+T = TypeVar("T")
 
 MAX_LOST_LEASES = 3
 """A task whose processes end so often in the same step is what ends them."""
@@ -35,7 +46,7 @@ class Lease:
     input: TaskInput
     progress: str | None
     """As it was saved last; None: at the beginning."""
-    decisions: Mapping[str, str]
+    decisions: Mapping[str, Decision]
     """What was decided of the calls that needed approval: ``approve`` or ``deny``."""
     seconds_left: float
     """Until the task must be done."""
@@ -97,20 +108,19 @@ class TaskLeases:
         await self._database.run(work)
 
     async def complete(
-        self, lease: Lease, result: Mapping[str, Any], *, also: Sequence[Callable[[Connection], object]] = ()
-    ) -> None:
-        """End the task with its result, and do what else belongs to its end, all or nothing.
+        self, lease: Lease, result: Mapping[str, Any], *, also: Sequence[Callable[[Connection], T]] = ()
+    ) -> list[T]:
+        """End the task with its result, and do what else belongs to its end, all or nothing; returns what that does.
 
         Raises:
             LeaseLostError: it was not ended.
         """
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> list[T]:
             _end_held(connection, lease, TaskStatus.COMPLETED, result=result)
-            for write in also:
-                write(connection)
+            return [write(connection) for write in also]
 
-        await self._database.run(work)
+        return await self._database.run(work)
 
     async def fail(self, lease: Lease, error: Mapping[str, Any]) -> None:
         """End the task with an error.
@@ -207,16 +217,6 @@ class TaskLeases:
         return database_now() + round(self._lease_seconds * 1000)
 
 
-def ask_for_approval(connection: Connection, number: int, calls: Sequence[Mapping[str, Any]]) -> None:
-    """Note which calls of a task await approval, and tell so."""
-    asked = [
-        {"task": number, "call": call["id"], "tool": call["name"], "input": orjson.dumps(call["input"]).decode()}
-        for call in calls
-    ]
-    connection.execute(insert(task_approvals), asked)
-    tell_status(connection, number, TaskStatus.AWAITING_APPROVAL)
-
-
 _NEXT = (
     select(tasks.c.number)
     .where(tasks.c.status == TaskStatus.PENDING)
@@ -240,7 +240,7 @@ def _take_back(connection: Connection, which: ColumnElement[bool]) -> None:
     gone = select(tasks.c.number, tasks.c.lost).where(which).with_for_update(skip_locked=True)
     for number, lost in connection.execute(gone).all():
         if lost + 1 >= MAX_LOST_LEASES:
-            error = failure(INTERNAL_ERROR, f"The process that ran it ended {lost + 1} times in the same step.")
+            error = failure(TASK_ABANDONED, f"The process that ran it ended {lost + 1} times in the same step.")
             end(connection, which & (tasks.c.number == number), TaskStatus.FAILED, error=error)
             continue
         values = {
@@ -253,7 +253,7 @@ def _take_back(connection: Connection, which: ColumnElement[bool]) -> None:
             tell_status(connection, number, TaskStatus.PENDING)
 
 
-def _decisions(connection: Connection, number: int) -> dict[str, str]:
+def _decisions(connection: Connection, number: int) -> dict[str, Decision]:
     decided = select(task_approvals.c.call, task_approvals.c.decision).where(
         task_approvals.c.task == number, task_approvals.c.decision.is_not(None)
     )

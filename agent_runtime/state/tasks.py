@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
-from agent_runtime.api.errors import DEADLINE_EXCEEDED
+from agent_runtime.agent.model import Block
+from agent_runtime.api.errors import APPROVAL_EXPIRED
 from agent_runtime.state.clock import database_now
 from agent_runtime.state.database import Database
 from agent_runtime.state.schema import task_approvals, task_events, tasks
@@ -27,6 +28,7 @@ from agent_runtime.state.task import (
     TaskStatus,
     TaskUnfinishedError,
     TooManyTasksError,
+    ask_for_approval,
     end,
     failure,
     tell_status,
@@ -39,6 +41,9 @@ MEASURED_TASKS = 20
 DELETED_AT_ONCE = 100
 PAGE_BYTES = 4 * 1024 * 1024
 """Most bytes of tasks on one page, unless a single one has more."""
+
+Awaiting = tuple[str, Sequence[Block]]
+"""How far a turn has come, and its tool_use blocks that people must decide on."""
 
 
 class SqlTasks:
@@ -55,18 +60,38 @@ class SqlTasks:
         self._max_bytes = max_bytes
         self._max_open = max_open
 
-    async def create(self, principal: str, agent: str, asked: TaskInput, *, priority: int) -> Task:
-        """Put a task in the queue.
+    async def create(
+        self,
+        principal: str,
+        agent: str,
+        asked: TaskInput,
+        *,
+        priority: int,
+        awaiting: Awaiting | None = None,
+        also: Callable[[Connection, str], object] | None = None,
+    ) -> Task:
+        """Put a task in the queue, or keep one that first awaits approval.
+
+        Args:
+            principal: whose it is.
+            agent: who shall answer.
+            asked: what it shall answer.
+            priority: from 1 to 10, which comes first.
+            awaiting: how far it has come, and the calls that must be approved of; None: it is at its beginning.
+            also: what else is written, all or nothing, with the id of the task.
 
         Raises:
             TooManyTasksError: there is no room for it.
         """
         document = TASK_INPUT.dump_json(asked).decode()
+        progress, calls = awaiting or (None, ())
+        size = len(document.encode()) + len((progress or "").encode())
 
         def work(connection: Connection) -> Task:
-            self._require_room(connection, principal, len(document.encode()))
+            self._require_room(connection, principal, size)
+            task_id = uuid.uuid4().hex
             new = {
-                "id": uuid.uuid4().hex,
+                "id": task_id,
                 "principal": principal,
                 "agent": agent,
                 "priority": priority,
@@ -75,11 +100,21 @@ class SqlTasks:
                 "epoch": 0,
                 "lost": 0,
                 "last_event": 0,
-                "bytes": len(document.encode()),
+                "bytes": size,
                 "input": document,
+                "progress": progress,
             }
-            number = connection.execute(insert(tasks).values(new).returning(tasks.c.number)).scalar_one()
-            tell_status(connection, number, TaskStatus.PENDING)
+            if calls:
+                waits = {"status": TaskStatus.AWAITING_APPROVAL, "waits_since": database_now()}
+                new |= waits | {"started_at": database_now()}
+            inserted = insert(tasks).values(new).returning(tasks.c.number, tasks.c.created_at)
+            number, created_at = connection.execute(inserted).one()
+            if calls:
+                ask_for_approval(connection, number, calls)
+            else:
+                tell_status(connection, number, TaskStatus.PENDING, at=created_at)
+            if also is not None:
+                also(connection, task_id)
             return _read(connection, _SHOWN.where(tasks.c.number == number))[0]
 
         return await self._database.run(work)
@@ -215,7 +250,7 @@ class SqlTasks:
         def expire(connection: Connection) -> None:
             waits = (tasks.c.status == TaskStatus.AWAITING_APPROVAL) & (tasks.c.waits_since < moment)
             for number in connection.execute(select(tasks.c.number).where(waits)).scalars().all():
-                error = failure(DEADLINE_EXCEEDED, f"Nobody decided within {seconds:g} s.")
+                error = failure(APPROVAL_EXPIRED, f"Nobody decided within {seconds:g} s (tasks.resultTTLSeconds).")
                 end(connection, waits & (tasks.c.number == number), TaskStatus.FAILED, error=error)
 
         def forget_some(connection: Connection) -> int:
@@ -254,11 +289,13 @@ _LATEST = (
     .limit(MEASURED_TASKS)
     .subquery()
 )
+_RUNNING = tasks.alias()
 _SHOWN = select(
     tasks,
     _QUEUE.c.position,
     select(func.avg(_LATEST.c.ms)).scalar_subquery().label("mean_ms"),
     (database_now() - tasks.c.started_at).label("age_ms"),
+    select(func.count()).where(_RUNNING.c.status == TaskStatus.RUNNING).scalar_subquery().label("running"),
 ).select_from(tasks.outerjoin(_QUEUE, tasks.c.number == _QUEUE.c.number))
 
 
@@ -305,6 +342,7 @@ def _task(row: Row[Any], approvals: Iterable[Approval]) -> Task:
         position=row.position,
         mean_ms=None if row.mean_ms is None else round(row.mean_ms),
         age_ms=row.age_ms,
+        running=row.running,
         approvals=tuple(approvals),
     )
 

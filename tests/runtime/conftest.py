@@ -97,10 +97,7 @@ def url_file(postgresql: Postgresql, tmp_path: Path) -> Path:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
     """The part of a configuration that says where state is kept: an empty database on each engine."""
-    if request.param == "sqlite":
-        return {"path": str(tmp_path / "state.db"), "retention_days": 30}
-    server: Postgresql = request.getfixturevalue("postgresql")
-    return {"url_file": str(url_of_new_database(server, tmp_path)), "retention_days": 30}
+    return state_on(request, tmp_path)
 
 
 @pytest.fixture
@@ -113,6 +110,14 @@ async def database(state: dict[str, object]) -> AsyncIterator[Database]:
         opened = await open_postgresql(Path(str(state["url_file"])), trust_bundle_file=None)
     yield opened
     await opened.aclose()
+
+
+def state_on(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
+    """The same, on the engine that is the parameter of `request`, in a folder."""
+    if request.param == "sqlite":
+        return {"path": str(folder / "state.db"), "retention_days": 30}
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return {"url_file": str(url_of_new_database(server, folder)), "retention_days": 30}
 
 
 def url_of_new_database(server: Postgresql, folder: Path) -> Path:

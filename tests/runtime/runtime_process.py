@@ -27,7 +27,8 @@ READY_SECONDS = 60
 class Event:
     """One server-sent event."""
 
-    id: int
+    id: int | None
+    """None: it is about the stream, and not of what it tells."""
     type: str
     data: dict[str, Any]
 
@@ -39,6 +40,7 @@ class RuntimeProcess:
     child: Child
     directory: Path
     port: int
+    """0: it serves no callers."""
     admin_port: int
     client: httpx2.Client
 
@@ -98,7 +100,8 @@ def parse_events(text: str) -> list[Event]:
         if fields:
             data = orjson.loads(fields["data"])
             assert data["type"] == fields["event"]
-            events.append(Event(int(fields["id"]), fields["event"], data))
+            event_id = int(fields["id"]) if "id" in fields else None
+            events.append(Event(event_id, fields["event"], data))
     return events
 
 
@@ -129,7 +132,7 @@ def write_config(directory: Path, **fields: Any) -> Path:
         "service": "hello",
         "namespace": "default",
         "agents": agents,
-        "default_agent": agents[0]["name"],
+        "default_agent": fields.get("agents", agents)[0]["name"],
         "request_timeout_seconds": 30,
         "max_concurrent_requests": 20,
         "max_queued_requests": 20,
@@ -181,5 +184,6 @@ def runtime_process(
             return next((line for line in lines if line["event"] == "starting"), None)
 
         started = wait_until(ports, deadline=READY_SECONDS, describe=child.log_tail)
-        with httpx2.Client(base_url=f"http://127.0.0.1:{started['port']}", timeout=30, trust_env=False) as client:
-            yield RuntimeProcess(child, directory, started["port"], started["admin_port"], client)
+        port = started.get("port", 0)
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            yield RuntimeProcess(child, directory, port, started["admin_port"], client)

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Connection
 from starlette.types import ASGIApp, Message, Send
 
-from agent_runtime.agent.model import Message as ConversationMessage
 from agent_runtime.agent.model import Model, ModelEvent, ModelRequest, Provider, TextDelta
 from agent_runtime.agent.providers.echo import EchoProvider
 from agent_runtime.api import event_stream
@@ -24,15 +23,21 @@ from agent_runtime.cost import Prices
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.metrics import REQUESTS
 from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
+from agent_runtime.pipeline.statistics import Statistics
+from agent_runtime.resources import Resources
 from agent_runtime.settings import load_config
+from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.idempotency import SqlIdempotency
 from agent_runtime.state.presence import Presence
 from agent_runtime.state.runs import SqlRuns
+from agent_runtime.state.tasks import SqlTasks
 from agent_runtime.state.usage import InteractionLog, SqlLedger
 from agent_runtime.state.write_behind import WriteBehind
+from agent_runtime.tasks.bell import Bell
 from tests.runtime.runtime_process import KEY, parse_events, write_config
 
 ASK_ONCE: Message = {"type": "http.request", "body": b'{"message": "Hi", "store": false}', "more_body": False}
@@ -56,16 +61,6 @@ class Broken:
         """Nothing is held."""
 
 
-class NoConversations:
-    """A store whose database fails."""
-
-    async def load(self, *_key: str) -> tuple[ConversationMessage, ...] | None:
-        raise StateUnavailableError("its disk is full")
-
-    async def append(self, *_key_and_messages: str | ConversationMessage) -> None:
-        raise StateUnavailableError("its disk is full")
-
-
 class NoDatabase:
     """A database that fails."""
 
@@ -82,22 +77,31 @@ def application(directory: Path, provider: Provider, **fields: Any) -> ASGIApp:
     config = load_config(write_config(directory, **fields))
     model = Model("main", provider, max_tokens=10, first_token_timeout_seconds=10, retries=0)
     rows, prices = WriteBehind(NoDatabase()), Prices(config.models, None)
-    return build_app(
-        config,
+    database = NoDatabase()
+    presence = Presence(database)
+    resources = Resources(
+        config=config,
+        database=database,
+        presence=presence,
+        conversations=SqlConversations(database),
+        lock=ConversationLock(None),
+        tasks=SqlTasks(database),
+        bell=Bell(shared=False),
+        ledger=SqlLedger(rows, prices, process="this"),
+        interactions=InteractionLog(rows),
+        statistics=Statistics(["main"]),
         models={"main": model},
         prices=prices,
         tools={},
-        ledger=SqlLedger(rows, prices, process="this"),
-        interactions=InteractionLog(rows),
+    )
+    return build_app(
+        resources,
         keys=ApiKeys(directory / "api-keys"),
         lifecycle=Lifecycle(),
         turns=Turns(),
         admission=Admission(limit=1, queue_limit=0),
-        database=NoDatabase(),
-        conversations=NoConversations(),
-        leases=None,
-        runs=LiveRuns(SqlRuns(NoDatabase(), Presence(NoDatabase()))),
-        idempotency=Idempotency(SqlIdempotency(NoDatabase(), Presence(NoDatabase()))),
+        runs=LiveRuns(SqlRuns(database, presence)),
+        idempotency=Idempotency(SqlIdempotency(database, presence)),
     )
 
 

@@ -10,10 +10,11 @@ import httpx2
 import pytest
 
 from agent_runtime.agent.providers.echo import EchoProvider
-from dev.servers import Postgresql
-from tests.runtime.conftest import url_of_new_database
+from dev.process import wait_until
+from tests.runtime.conftest import state_on
 from tests.runtime.runtime_process import KEY, RuntimeProcess, parse_events, runtime_process
 from tests.runtime.test_application import application
+from tests.runtime.tool_server import http_tool
 
 Row = Callable[[RuntimeProcess], None]
 CALLS: dict[tuple[str, str], Row] = {}
@@ -104,6 +105,82 @@ def _delete_conversation(runtime: RuntimeProcess) -> None:
     assert runtime.client.get(path, headers={"X-API-Key": KEY}).status_code == 404
 
 
+@row("POST", "/v1/tasks")
+def _create_task(runtime: RuntimeProcess) -> None:
+    response = runtime.client.post("/v1/tasks", json={"message": "Hello"}, headers={"X-API-Key": KEY})
+
+    assert response.status_code == 202
+    assert get(runtime, response.headers["location"])["id"] == response.json()["id"]
+
+
+@row("GET", "/v1/tasks")
+def _tasks(runtime: RuntimeProcess) -> None:
+    assert finished_task(runtime)["id"] in [task["id"] for task in get(runtime, "/v1/tasks?limit=100")["items"]]
+
+
+@row("GET", "/v1/tasks/{task_id}")
+def _task(runtime: RuntimeProcess) -> None:
+    assert "Hello" in finished_task(runtime)["result"]["message"]
+
+
+@row("GET", "/v1/tasks/{task_id}/events")
+def _task_events(runtime: RuntimeProcess) -> None:
+    task = runtime.client.post("/v1/tasks", json={"message": "Hello"}, headers={"X-API-Key": KEY}).json()
+
+    events = runtime.client.get(f"/v1/tasks/{task['id']}/events", headers={"X-API-Key": KEY})
+    assert [event.data["status"] for event in parse_events(events.text)] == ["pending", "running", "completed"]
+
+
+@row("POST", "/v1/tasks/{task_id}/cancel")
+def _cancel_task(runtime: RuntimeProcess) -> None:
+    task = waiting_task(runtime)
+
+    assert post(runtime, f"/v1/tasks/{task['id']}/cancel", {}).json()["status"] == "canceled"
+
+
+@row("POST", "/v1/tasks/{task_id}/approvals/{call}")
+def _decide(runtime: RuntimeProcess) -> None:
+    task = waiting_task(runtime)
+    [approval] = task["approvals"]
+
+    post(runtime, f"/v1/tasks/{task['id']}/approvals/{approval['call']}", {"decision": "deny"})
+
+    done = finished(runtime, task)
+    assert [call["outcome"] for call in done["result"]["tool_calls"]] == ["denied"]
+
+
+@row("DELETE", "/v1/tasks/{task_id}")
+def _delete_task(runtime: RuntimeProcess) -> None:
+    path = f"/v1/tasks/{finished_task(runtime)['id']}"
+
+    assert runtime.client.delete(path, headers={"X-API-Key": KEY}).status_code == 204
+    assert runtime.client.get(path, headers={"X-API-Key": KEY}).status_code == 404
+
+
+def waiting_task(runtime: RuntimeProcess) -> dict[str, Any]:
+    """A task that awaits approval of its one call of a tool."""
+    response = runtime.chat("/tool order {}")
+    assert response.status_code == 202, response.text
+    task: dict[str, Any] = response.json()
+    return task
+
+
+def finished_task(runtime: RuntimeProcess) -> dict[str, Any]:
+    """A task that has been answered."""
+    response = runtime.client.post("/v1/tasks", json={"message": "Hello"}, headers={"X-API-Key": KEY})
+    return finished(runtime, response.json())
+
+
+def finished(runtime: RuntimeProcess, task: dict[str, Any]) -> dict[str, Any]:
+    """A task once it has been answered."""
+
+    def now() -> dict[str, Any] | None:
+        read: dict[str, Any] = get(runtime, f"/v1/tasks/{task['id']}")
+        return read if read["status"] == "completed" else None
+
+    return wait_until(now, deadline=20, describe=lambda: str(get(runtime, f"/v1/tasks/{task['id']}")))
+
+
 @row("GET", "/v1/agents")
 def _agents(runtime: RuntimeProcess) -> None:
     assert [agent["name"] for agent in get(runtime, "/v1/agents")["items"]] == ["main"]
@@ -138,11 +215,9 @@ def _ready(runtime: RuntimeProcess) -> None:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeProcess]:
     """A runtime that keeps its state in each database."""
     folder = tmp_path_factory.mktemp(str(request.param))
-    state: dict[str, Any] = {"path": str(folder / "state.db"), "retention_days": 30}
-    if request.param == "postgresql":
-        server: Postgresql = request.getfixturevalue("postgresql")
-        state = {"url_file": str(url_of_new_database(server, folder)), "retention_days": 30}
-    with runtime_process(folder, state=state) as runtime:
+    order = http_tool("order", "http://127.0.0.1:9/order", method="POST") | {"approval": "Always"}
+    agent = {"name": "main", "system_prompt": "Be brief.", "model": "main", "tools": ["order"]}
+    with runtime_process(folder, state=state_on(request, folder), tools=[order], agents=[agent]) as runtime:
         yield runtime
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -176,7 +178,7 @@ async def test_whose_lease_has_ended_can_write_nothing(
             await tasks.delete("demo", task.id)
     before = await tasks.get("demo", task.id), await statuses(tasks, task)
 
-    writes = [
+    writes: list[Coroutine[Any, Any, object]] = [
         leases.save(stale, "{}"),
         leases.tell(stale, "tool_call", {}),
         leases.complete(stale, {}),
@@ -223,7 +225,7 @@ async def test_a_task_that_ends_its_processes_fails(database: Database, tasks: S
     failed = await again(tasks, task)
     assert failed.status is TaskStatus.FAILED
     assert failed.error is not None
-    assert failed.error["code"] == "internal_error"
+    assert failed.error["code"] == "task_abandoned"
 
 
 async def test_a_task_that_gets_on_may_lose_any_number_of_processes(
@@ -382,7 +384,7 @@ async def test_approval_is_not_awaited_for_ever(database: Database, tasks: SqlTa
 
     failed = await again(tasks, task)
     assert failed.error is not None
-    assert failed.error["code"] == "deadline_exceeded"
+    assert failed.error["code"] == "approval_expired"
 
 
 # Room

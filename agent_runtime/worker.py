@@ -1,0 +1,58 @@
+"""The worker process: runs the tasks of a service whose serving processes only take them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+
+from agent_runtime.agent.model import Model
+from agent_runtime.config import RuntimeConfig
+from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.resources import open_resources, run_beside
+from agent_runtime.tasks.runner import open_runner
+from agent_runtime.told import Told
+
+_log = structlog.get_logger()
+
+
+async def work_until_told(
+    config: RuntimeConfig, *, loopback: bool, lifecycle: Lifecycle, models: dict[str, Model]
+) -> None:
+    """Run tasks until SIGTERM or SIGINT, then let those that run finish; `models` is filled when they are open.
+
+    What is not finished after ``drain_seconds``, or at a second signal, goes back to the queue.
+
+    Args:
+        config: of the service.
+        loopback: whether the process is for this machine alone, so that tools may be on it.
+        lifecycle: the phase of the process.
+        models: as in the summary.
+
+    Raises:
+        ConfigurationError: the database cannot be used, or a tool can never work.
+    """
+    told = Told()
+    async with AsyncExitStack() as stack:
+        await run_beside(stack, lifecycle.beat())
+        resources = await open_resources(config, stack, models=models, loopback=loopback)
+        if told.first.is_set():
+            return
+        runner = await open_runner(resources, concurrency=config.tasks.concurrency)
+        await run_beside(stack, runner.run())
+        lifecycle.phase = Phase.SERVING
+        _log.info("ready", agents=[agent.name for agent in config.agents])
+
+        await told.first.wait()
+        runner.leave()
+        lifecycle.phase = Phase.DRAINING
+        _log.info("draining", drain_seconds=config.drain_seconds, tasks=len(runner))
+        finished = asyncio.create_task(runner.finish())
+        patience = asyncio.create_task(told.again_within(config.drain_seconds))
+        await asyncio.wait({finished, patience}, return_when=asyncio.FIRST_COMPLETED)
+        for one in (finished, patience):
+            one.cancel()
+        if len(runner):
+            _log.warning("tasks go back to the queue at the end of the drain", tasks=len(runner))
+    _log.info("drained")
