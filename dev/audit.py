@@ -104,13 +104,20 @@ class AuditLog:
         )
 
     def requests(
-        self, *, user: str | None = None, user_agent: str | None = None, since: int = 0, until: int | None = None
+        self,
+        *,
+        user: str | None = None,
+        user_agent: str | None = None,
+        namespace: str | None = None,
+        since: int = 0,
+        until: int | None = None,
     ) -> list[Request]:
         """The requests that were answered between two marks, oldest first.
 
         Args:
             user: only those of this user.
             user_agent: only those of programs whose user agent begins so.
+            namespace: only those about objects in it.
             since: a mark; 0: from the beginning.
             until: a mark; None: to the end.
         """
@@ -118,19 +125,29 @@ class AuditLog:
             file.seek(since)
             text = file.read() if until is None else file.read(until - since)
         complete = text[: text.rfind(b"\n") + 1]
-        said = [word.encode() for word in (user, user_agent) if word]  # most lines are others': parsing them is slow
+        said = [
+            word.encode() for word in (user, user_agent, namespace) if word
+        ]  # most lines are others': parsing them is slow
         found = [_request(json.loads(line)) for line in complete.splitlines() if all(word in line for word in said)]
         return [
             request
             for request in found
-            if user in (None, request.user) and (user_agent is None or request.user_agent.startswith(user_agent))
+            if user in (None, request.user)
+            and namespace in (None, request.namespace)
+            and (user_agent is None or request.user_agent.startswith(user_agent))
         ]
 
     def writes(
-        self, *, user: str | None = None, user_agent: str | None = None, since: int = 0, until: int | None = None
+        self,
+        *,
+        user: str | None = None,
+        user_agent: str | None = None,
+        namespace: str | None = None,
+        since: int = 0,
+        until: int | None = None,
     ) -> list[Request]:
         """Those of `requests` that asked for a change; refused ones too, which their code shows."""
-        asked = self.requests(user=user, user_agent=user_agent, since=since, until=until)
+        asked = self.requests(user=user, user_agent=user_agent, namespace=namespace, since=since, until=until)
         return [request for request in asked if request.is_write]
 
     def _position_after(self, token: bytes, *, start: int) -> int | None:

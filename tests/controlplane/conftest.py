@@ -19,6 +19,16 @@ from tests.controlplane.author import author_of
 from tests.controlplane.operator_process import OperatorPool, OperatorProcess
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    config.addinivalue_line("markers", "long: takes half a minute or more, and begins before all others")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One that waits for minutes must not be the last to begin."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The session's control plane; CI must have one, elsewhere the tier is left out where none can be had."""

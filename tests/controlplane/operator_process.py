@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from agentservice_operator.engine.report import COUNTS_EVERY_SECONDS
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,6 +30,8 @@ START_DEADLINE = 60.0
 """Seconds until a started operator is ready; 2 on an idle machine."""
 POOLED = 12
 """Namespaces of a pooled operator, each for one test."""
+QUIET = 2.0
+"""Seconds without a write of anybody after which none follows from the last one; 0.1 on an idle machine."""
 LEASE_EXPIRY = 30.0
 """Seconds in which a lease that nobody released is taken over; 20 are promised, the rest is for a busy machine."""
 
@@ -224,16 +228,41 @@ class OperatorProcess:
         wait_until(check, deadline=deadline, describe=lambda: f"{what}; {self.name} said\n{self.child.log_tail(30)}")
 
     def settle(self) -> None:
-        """Wait until it has written nothing for longer than it holds counts back."""
-        quiet_since, seen = time.monotonic(), len(self.writes())
+        """Wait until all is quiet here: nobody writes any more, and the operator plans nothing that was held back.
 
-        def quiet() -> bool:
-            nonlocal quiet_since, seen
-            if (now := len(self.writes())) != seen:
-                quiet_since, seen = time.monotonic(), now
-            return time.monotonic() - quiet_since > COUNTS_EVERY_SECONDS + 1
+        Where it does plan something soon, again and again, it has to write nothing for longer than it holds counts
+        back. Quiet is what the audit log shows of everybody, so that a pod on its way counts as noise, too.
+        """
+        seen, quiet_since, silent_since = self.audit.mark(), time.monotonic(), time.monotonic()
 
-        wait_until(quiet, deadline=60, describe=lambda: said(self.writes()[-10:]), interval=1)
+        def settled() -> bool:
+            nonlocal seen, quiet_since, silent_since
+            since, seen, now = seen, self.audit.mark(), time.monotonic()
+            writes = self.audit.writes(namespace=self.namespace, since=since, until=seen)
+            if any(write.resource not in {"leases", "events"} for write in writes):
+                quiet_since = now
+            if self.writes(since=since, until=seen):
+                silent_since = now
+            if now - silent_since > COUNTS_EVERY_SECONDS + 1:
+                return True
+            return now - quiet_since > QUIET and not self._has_plans(COUNTS_EVERY_SECONDS + 1)
+
+        wait_until(settled, deadline=60, describe=lambda: said(self.writes()[-10:]), interval=0.2)
+
+    def _has_plans(self, seconds: float) -> bool:
+        """Whether it works on anything, or will look at an AgentService of here within so many seconds."""
+        if self.metric("workqueue_depth") or self.metric("controller_runtime_active_workers"):
+            return True
+        latest = {line["name"]: line["again_seconds"] for line in self._reconciles()}
+        return any(again is not None and again <= seconds for again in latest.values())
+
+    def _reconciles(self) -> Iterator[dict[str, Any]]:
+        """What its log says of each of its reconciles here, oldest first."""
+        for text in self.child.log.read_bytes().splitlines():
+            if b'"event":"reconciled"' in text:
+                line = json.loads(text)
+                if self.namespace in {None, line["namespace"]}:
+                    yield line
 
     def _get(self, path: str) -> tuple[int, str]:
         with closing(http.client.HTTPConnection("127.0.0.1", self._running.port, timeout=5)) as connection:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from dev.cluster import Cluster
 from tests.controlplane.churn import batch, churning
 
@@ -12,6 +14,7 @@ SEED = "always"
 DEATH_EVERY = (3.0, 5.0)
 
 
+@pytest.mark.long
 def test_siv_10_walks_end_the_same_while_operators_die_and_after_the_api_server_did(
     cluster: Cluster, tmp_path: Path
 ) -> None:

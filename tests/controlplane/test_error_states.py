@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import (
@@ -25,6 +27,7 @@ WITHIN = 120.0
 """Seconds for all of them side by side; each alone is told within 15 and mended within 60."""
 
 
+@pytest.mark.long
 def test_act_4_act_5_errors_leave_running_pods_alone_and_are_gone_when_mended(
     cluster: Cluster, operator: OperatorProcess, services: AgentServices
 ) -> None:

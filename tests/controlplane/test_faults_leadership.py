@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 
+import pytest
 from agentservice_operator.kube.lease import LeaseTimes
 
 from dev.cluster import Cluster
@@ -20,6 +21,7 @@ from tests.controlplane.operator_process import LEASE_EXPIRY, START_DEADLINE, Op
 from tests.controlplane.operator_rbac import LEASE
 
 
+@pytest.mark.long
 async def test_siv_9_a_leader_that_froze_between_two_writes_does_not_go_on_when_it_wakes(
     cluster: Cluster, crd: None, namespace: str, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from dev.cluster import Cluster
 from tests.controlplane.fault_campaign import SCENARIOS, SLOW, Outcome, cases, run
 from tests.controlplane.fault_lane import lane, record_twice
@@ -13,6 +15,7 @@ SEED = 1
 SAMPLE = 10
 
 
+@pytest.mark.long
 async def test_siv_3_siv_4_siv_5_siv_6_a_change_ends_the_same_after_faults(
     cluster: Cluster, crd: None, tmp_path: Path
 ) -> None:

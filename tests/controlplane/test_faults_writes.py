@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from dev.cluster import Cluster
 from tests.controlplane.fault_campaign import CRASHES, SCENARIOS, Outcome, cases, run
 from tests.controlplane.fault_lane import lane, record_twice
@@ -12,6 +14,7 @@ LIVES = 14
 """Two to record, and one for each write of a create."""
 
 
+@pytest.mark.long
 async def test_siv_1_a_create_ends_the_same_after_a_crash_at_any_write(
     cluster: Cluster, crd: None, tmp_path: Path
 ) -> None:

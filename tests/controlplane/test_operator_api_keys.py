@@ -117,6 +117,7 @@ class Rotation:
         assert found["default"] != found["default.previous"]
 
 
+@pytest.mark.long
 async def test_siv_1_a_rotation_that_fails_anywhere_keeps_the_valid_key_and_happens_once(
     cluster: Cluster, crd: None, tmp_path: Path
 ) -> None:

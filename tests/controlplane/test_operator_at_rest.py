@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, SECRET
 
 from dev.cluster import Cluster
@@ -70,6 +71,7 @@ def apply_several(services: AgentServices) -> None:
     services.wait(lambda service: condition(service, "ScalingActive"), "rich")  # its controller looks every 15 s
 
 
+@pytest.mark.long
 def test_prf_4_prf_6_nothing_is_written_until_everything_was_listed_again(
     cluster: Cluster, own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:

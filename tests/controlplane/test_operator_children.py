@@ -147,6 +147,7 @@ def damage(cluster: Cluster, child: Object, change: str) -> None:
             cluster.api.patch(path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}})
 
 
+@pytest.mark.long
 def test_a_lost_key_secret_is_made_again_with_a_new_key(operator: OperatorProcess, services: AgentServices) -> None:
     services.apply()
     services.wait_ready()
@@ -195,6 +196,7 @@ def wait_labels(services: AgentServices, path: str, *, present: bool) -> Object:
     return wait_until(as_wanted, deadline=DEADLINE, describe=lambda: services.cluster.api.get(path)["metadata"])
 
 
+@pytest.mark.long
 def test_act_8_a_foreign_object_of_a_childs_name_stays_as_it_is(
     cluster: Cluster, operator: OperatorProcess, services: AgentServices
 ) -> None:

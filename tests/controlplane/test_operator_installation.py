@@ -51,6 +51,7 @@ def test_an_operator_waits_for_its_definition_and_then_serves_every_namespace(ba
         operator.close()
 
 
+@pytest.mark.long
 def test_a_namespace_without_a_role_keeps_nobody_from_the_others_and_joins_when_it_has_one(
     cluster: Cluster, crd: None, namespace: str, tmp_path: Path
 ) -> None:

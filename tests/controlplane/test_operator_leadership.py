@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices, condition
@@ -30,6 +32,7 @@ def test_kpf_10_the_standby_takes_over_at_once_from_a_leader_that_is_told_to_end
         standby.close()
 
 
+@pytest.mark.long
 def test_kpf_10_the_standby_takes_over_from_a_leader_that_crashed(
     own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:
@@ -52,6 +55,7 @@ def test_kpf_10_the_standby_takes_over_from_a_leader_that_crashed(
         standby.close()
 
 
+@pytest.mark.long
 def test_siv_9_a_leader_that_was_frozen_writes_nothing_when_it_wakes(
     own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:

@@ -80,6 +80,7 @@ def remove_optional_definitions(cluster: Cluster) -> None:
     )
 
 
+@pytest.mark.long
 def test_kinds_that_come_later_are_taken_up_without_an_edit_also_by_the_standby(
     bare: Cluster, bare_operator: OperatorProcess
 ) -> None:
@@ -108,6 +109,7 @@ def test_kinds_that_come_later_are_taken_up_without_an_edit_also_by_the_standby(
         standby.close()
 
 
+@pytest.mark.long
 def test_agents_serve_on_when_a_kind_goes_and_get_its_objects_back_with_it(
     bare: Cluster, bare_operator: OperatorProcess
 ) -> None:
@@ -130,6 +132,7 @@ def test_agents_serve_on_when_a_kind_goes_and_get_its_objects_back_with_it(
     wait_monitors(services, operator)
 
 
+@pytest.mark.long
 def test_without_the_right_to_list_a_kind_the_operator_works_as_if_it_were_missing(
     own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:

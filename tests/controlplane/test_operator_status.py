@@ -82,6 +82,7 @@ def test_what_runs_is_left_alone_while_a_reference_is_unresolved(
     assert len(services.replica_sets()) == 2
 
 
+@pytest.mark.long
 def test_a_lost_secret_of_running_pods_is_noticed(operator: OperatorProcess, services: AgentServices) -> None:
     services.make_secret("provider", **{"api-key": "fake"})
     services.apply(models=ANTHROPIC)

@@ -148,6 +148,7 @@ def fleet(own_operator: OperatorProcess, own_services: AgentServices) -> AgentSe
     return own_services
 
 
+@pytest.mark.long
 def test_prf_15_a_changed_default_image_rolls_a_tenth_at_a_time(
     own_operator: OperatorProcess, fleet: AgentServices, tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_prf_15_a_changed_default_image_rolls_a_tenth_at_a_time(
         newer.close()
 
 
+@pytest.mark.long
 def test_prf_15_a_broken_default_image_stops_at_a_tenth_and_is_mended_there_first(
     own_operator: OperatorProcess, fleet: AgentServices, tmp_path: Path
 ) -> None:
@@ -266,6 +268,7 @@ def test_a_release_that_renders_the_same_writes_nothing(
         newer.close()
 
 
+@pytest.mark.long
 def test_of_two_releases_the_leader_decides_and_each_change_of_leader_rolls_each_agent_once(
     own_operator: OperatorProcess, own_services: AgentServices
 ) -> None:

@@ -50,6 +50,7 @@ def plane(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield bare
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("narrow", [False, True], ids=["clusterwide", "namespaced"])
 def test_sec_8_sec_9_every_right_is_used_and_none_is_missed(plane: Cluster, tmp_path: Path, *, narrow: bool) -> None:
     home, namespace, elsewhere = (make_namespace(plane, purpose) for purpose in ("home", "team", "elsewhere"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.controlplane.agent_services import AgentServices
 from tests.controlplane.operator_process import OperatorProcess
 from tests.controlplane.walk_batch import operator_troubles, run
@@ -10,6 +12,7 @@ from tests.unit.transitions.walks import walk
 WALKS = 12
 
 
+@pytest.mark.long
 def test_act_3_the_children_do_not_depend_on_the_way_to_a_spec(
     operator: OperatorProcess, services: AgentServices
 ) -> None:

@@ -67,20 +67,22 @@ class Controller:
     async def _reconcile_once(self, key: ServiceKey) -> None:
         started = time.monotonic()
         bound = log.bind(namespace=key.namespace, name=key.name)
+        again: float | None = None
         try:
             async with asyncio.timeout(RECONCILE_TIMEOUT_SECONDS):
                 result = await self._reconcile(key)
         except NotLeader:
             # Kept, but not at once: until the loss is acted on the next try would be refused without any wait, too.
-            self._queue.add(key, after=NOT_LEADER_SECONDS)
+            again = NOT_LEADER_SECONDS
+            self._queue.add(key, after=again)
             outcome = "not_leader"
         except KubernetesError as error:
-            delay = self._queue.retry(key, at_least=error.retry_after or 0.0)
-            bound.warning("reconcile failed", error=str(error), status=error.status, retry_seconds=round(delay, 1))
+            again = self._queue.retry(key, at_least=error.retry_after or 0.0)
+            bound.warning("reconcile failed", error=str(error), status=error.status, retry_seconds=round(again, 1))
             outcome = "error"
         except Exception:  # noqa: BLE001 - one AgentService's defect must not end the worker that serves the others
-            delay = self._queue.retry(key)
-            bound.exception("reconcile failed unexpectedly", retry_seconds=round(delay, 1))
+            again = self._queue.retry(key)
+            bound.exception("reconcile failed unexpectedly", retry_seconds=round(again, 1))
             outcome = "error"
         else:
             self._queue.forget(key)
@@ -88,6 +90,7 @@ class Controller:
             if result.requeue_after is not None:
                 outcome = "requeue_after"
                 # Never early: it would find the rest of the time still to wait, again and again.
-                spread = random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, hides nothing
-                self._queue.add(key, Priority.RESYNC, after=result.requeue_after * spread)
+                again = result.requeue_after * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, hides nothing
+                self._queue.add(key, Priority.RESYNC, after=again)
+        bound.debug("reconciled", outcome=outcome, again_seconds=again)
         self._metrics.reconciled(outcome, time.monotonic() - started)

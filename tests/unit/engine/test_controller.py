@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
+import structlog
 from agentservice_operator.engine.controller import Controller
 from agentservice_operator.engine.kinds import ServiceKey
 from agentservice_operator.engine.ports import KubernetesError, NotLeader
@@ -201,6 +202,32 @@ async def test_without_such_a_wish_only_a_change_brings_a_key_back(plant: Plant)
         await plant.until(lambda: plant.ended("success") == 1)
 
     assert plant.next_due_in() is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (Result(), "success"),
+        (Result(requeue_after=100.0), "requeue_after"),
+        (KubernetesError("no", status=429, retry_after=17.0), "error"),
+        (RuntimeError("defect"), "error"),
+        (NotLeader("the lease is another's"), "not_leader"),
+    ],
+)
+async def test_each_reconcile_says_for_debugging_when_the_next_one_is_planned(
+    plant: Plant, outcome: Exception | Result, said: str
+) -> None:
+    plant.outcomes[HELLO] = [outcome]
+    plant.queue.add(HELLO)
+
+    with structlog.testing.capture_logs() as lines:
+        async with plant.at_work(workers=1):
+            await plant.until(lambda: plant.ended(said) == 1)
+
+    [line] = [each for each in lines if each["event"] == "reconciled"]
+    assert (line["log_level"], line["namespace"], line["name"], line["outcome"]) == ("debug", *HELLO, said)
+    due = plant.next_due_in()
+    assert line["again_seconds"] == (due if due is None else pytest.approx(due))
 
 
 async def test_a_cancelled_worker_gives_its_key_back(plant: Plant) -> None:
