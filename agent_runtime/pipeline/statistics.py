@@ -19,7 +19,7 @@ from agent_runtime.api.errors import ProblemError
 from agent_runtime.cost import usd
 from agent_runtime.pipeline.context import RequestContext
 from agent_runtime.pipeline.interruption import ClientGoneError
-from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
+from agent_runtime.pipeline.turn import ApprovalNeeded, Emit, Handler, Turn, TurnResult
 
 WINDOW = 200
 """Latest turns of an agent, of which times and the share of errors are told."""
@@ -100,7 +100,7 @@ class Statistics:
             except ProblemError as problem:
                 failed = problem.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR
                 raise
-            except (ClientGoneError, asyncio.CancelledError):
+            except (ApprovalNeeded, ClientGoneError, asyncio.CancelledError):
                 failed = False
                 raise
             else:

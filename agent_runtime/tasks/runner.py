@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -22,7 +23,7 @@ from agent_runtime.api.errors import (
 )
 from agent_runtime.cost import usd
 from agent_runtime.pipeline.compose import wrap_task
-from agent_runtime.pipeline.context import RequestContext
+from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext
 from agent_runtime.pipeline.telemetry import measure
 from agent_runtime.pipeline.turn import (
     ApprovalNeeded,
@@ -48,7 +49,14 @@ ROUTE = "/v1/tasks"
 HEARTBEATS_PER_LEASE = 3
 PAUSE_SECONDS = 1.0
 """Before what another turn, or trouble of the database, stands in the way of is tried again."""
-_OK = 200
+_ENDINGS = {
+    "ok": HTTPStatus.OK,
+    "awaiting_approval": HTTPStatus.ACCEPTED,
+    "handed_back": HTTPStatus.ACCEPTED,
+    "lease_lost": CLIENT_CLOSED_REQUEST,
+    "state_unavailable": STATE_UNAVAILABLE.status,
+}
+"""As what they count in the metrics; the codes of problems count as those do."""
 
 _log = structlog.get_logger()
 
@@ -178,6 +186,7 @@ class TaskRunner:
                 context.outcome = await self._hand_back(lease)
             except asyncio.CancelledError:
                 context.outcome = "lease_lost" if lease in self._lost else await self._hand_back(lease)
+            context.status = context.status or _ENDINGS[context.outcome]
             measure(context)
             self._resources.interactions.note(context)
             _log.info("task", agent=lease.agent, outcome=context.outcome, seconds=round(context.elapsed(), 6))
@@ -203,8 +212,6 @@ class TaskRunner:
             _log.exception("unexpected failure")
             error = failure(INTERNAL_ERROR, "The log of the runtime has the reason under this task's id.")
             await self._fail(lease, context, INTERNAL_ERROR.status, error)
-        else:
-            context.status = _OK
 
     async def _fail(self, lease: Lease, context: RequestContext, status: int, error: dict[str, Any]) -> None:
         await self._leases.fail(lease, error)

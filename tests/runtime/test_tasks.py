@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import select
 
+from agent_runtime.state.database import Database
+from agent_runtime.state.schema import interactions, model_calls
 from dev.fake_messages_api import FakeMessagesApi
 from dev.fake_messages_api import running as running_provider
 from dev.process import wait_until
@@ -25,6 +28,7 @@ from tests.runtime.runtime_process import (
     parse_events,
     runtime_process,
 )
+from tests.runtime.tool_server import http_tool, tool_server
 
 FINISHED = {"completed", "failed", "canceled"}
 HELD: dict[str, Any] = {"headers_delay": 60}
@@ -75,14 +79,19 @@ class Tasks:
 
 
 @contextmanager
-def running(provider: FakeMessagesApi, state: dict[str, object], directory: Path) -> Iterator[Tasks]:
+def running(
+    provider: FakeMessagesApi, state: dict[str, object], directory: Path, tools: Sequence[dict[str, Any]] = ()
+) -> Iterator[Tasks]:
     """A runtime that runs two tasks at a time."""
     directory.mkdir(exist_ok=True)
     credentials = directory / "provider-key"
     credentials.write_text(PROVIDER_KEY)
     models = [anthropic_model("main", provider.base_url, credentials, retries=0)]
     settings = {"concurrency": 2, "lease_seconds": 1}
-    with runtime_process(directory, models=models, state=state, tasks=settings, drain_seconds=0.5) as runtime:
+    names = [tool["name"] for tool in tools]
+    agents = [{"name": "main", "system_prompt": "Be brief.", "model": "main", "tools": names}]
+    fields: dict[str, Any] = {"models": models, "agents": agents, "tools": list(tools), "tasks": settings}
+    with runtime_process(directory, **fields, state=state, drain_seconds=0.5) as runtime:
         yield Tasks(runtime, provider)
 
 
@@ -349,6 +358,55 @@ def test_a_drain_hands_back_what_it_cannot_finish(mortal: Tasks, tmp_path: Path,
     with running(mortal.provider, state, tmp_path / "next") as next_life:
         assert next_life.finished(task)["result"]["message"] == "Later."
         assert statuses_told(next_life, task) == ["pending", "running", "pending", "running", "completed"]
+
+
+async def test_what_a_task_used_is_booked_and_counted_once(
+    mortal: Tasks, state: dict[str, object], database: Database
+) -> None:
+    del state
+    mortal.provider.script({"usage": {"input_tokens": 5, "output_tokens": 2}}, {"status": 400})
+    done = mortal.finished(mortal.create())
+    failed = mortal.finished(mortal.create())
+    assert mortal.runtime.metric("agent_tokens_total", kind="input") == 5
+    assert mortal.runtime.metric("agent_requests_total", agent="main", protocol="tasks", status="200") == 1
+    assert mortal.runtime.metric("agent_requests_total", agent="main", protocol="tasks", status="502") == 1
+    mortal.runtime.child.stop(grace=15)  # what has been used is written before the end
+
+    calls = await database.run(lambda connection: connection.execute(select(model_calls)).all())
+    asked = await database.run(lambda connection: connection.execute(select(interactions)).all())
+
+    assert [(row.outcome, row.input_tokens) for row in calls] == [("ok", 5), ("upstream_rejected", 0)]
+    assert [row.conversation_id for row in calls] == [done["conversation_id"], failed["conversation_id"]]
+    assert [(row.protocol, row.route, row.outcome) for row in asked] == [
+        ("tasks", "/v1/tasks", "ok"),
+        ("tasks", "/v1/tasks", "upstream_rejected"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [("slow", "GET", "ok", 2), ("slow", "POST", "outcome_unknown", 1), ("quick", "POST", "ok", 1)],
+    ids=["in a tool that may be called again", "in a tool that may not", "in the answer after a tool"],
+)
+def test_a_task_that_was_killed_in_a_later_step_goes_on_from_there(
+    case: tuple[str, str, str, int], state: dict[str, object], provider: FakeMessagesApi, tmp_path: Path
+) -> None:
+    path, method, outcome, calls = case
+    with tool_server() as tools:
+        look = http_tool("look", f"{tools.url}/{path}", method=method)
+        provider.script({"tool_use": [{"name": "look", "input": {}}]}, *([HELD] if path == "quick" else []))
+        with running(provider, state, tmp_path, tools=[look]) as mortal:
+            task = mortal.create()
+            wait_until(lambda: tools.calls if path == "slow" else len(provider.requests()) == 2, deadline=20)
+            mortal.runtime.child.kill()
+        look["http"]["url"] = f"{tools.url}/quick"
+        provider.script({"deltas": ["Seen."]})
+        with running(provider, state, tmp_path / "next", tools=[look]) as next_life:
+            done = next_life.finished(task)
+
+    assert done["result"]["message"] == "Seen."
+    assert [one["outcome"] for one in done["result"]["tool_calls"]] == [outcome]
+    assert len(tools.calls) == calls
 
 
 def statuses_told(tasks: Tasks, task: dict[str, Any]) -> list[str]:

@@ -1,0 +1,139 @@
+"""Word that something has changed: within a process, and to others by a Redis that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from agent_runtime.config import RuntimeConfig
+from agent_runtime.settings import ConfigurationError, load_config
+from agent_runtime.tasks import redis_bell
+from agent_runtime.tasks.bell import IDLE_SECONDS, POLL_SECONDS, Bell, heard_within, open_bell
+from agent_runtime.tasks.redis_bell import WAITING_WORDS, RedisBell
+from dev import servers
+from tests.runtime.runtime_process import write_config
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of this module's own."""
+    with servers.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+def config(folder: Path, url: str, *, service: str = "hello") -> RuntimeConfig:
+    file = folder / "redis-url"
+    file.write_text(url)
+    state = {"path": str(folder / "state.db"), "redis_url_file": str(file), "retention_days": 30}
+    return load_config(write_config(folder, state=state, service=service))
+
+
+@asynccontextmanager
+async def ringing(settings: RuntimeConfig) -> AsyncIterator[RedisBell]:
+    """A bell that is kept up, as in a process of its own."""
+    bell = await open_bell(settings, shared=True)
+    assert isinstance(bell, RedisBell)
+    task = asyncio.create_task(bell.keep())
+    try:
+        yield bell
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until_connected(*bells: RedisBell) -> None:
+    async with asyncio.timeout(20):
+        while not all(bell.connected for bell in bells):  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def test_who_listens_hears_its_own_topic_from_then_on() -> None:
+    bell = Bell(shared=False)
+    bell.ring("a")
+
+    with bell.listening("a") as of_a, bell.listening("b") as of_b:
+        assert not of_a.is_set()
+        bell.ring("a")
+        assert (of_a.is_set(), of_b.is_set()) == (True, False)
+        await heard_within(of_a, 0)
+        assert not of_a.is_set()
+        bell.wake_all()
+        assert (of_a.is_set(), of_b.is_set()) == (True, True)
+
+
+def test_who_shares_a_database_without_a_word_looks_more_often() -> None:
+    assert (Bell(shared=True).pause, Bell(shared=False).pause) == (POLL_SECONDS, IDLE_SECONDS)
+
+
+async def test_other_processes_of_the_service_hear_it_and_nobody_else(tmp_path: Path, redis_url: str) -> None:
+    (tmp_path / "other").mkdir()
+    here, there = config(tmp_path, redis_url), config(tmp_path, redis_url)
+    other = config(tmp_path / "other", redis_url, service="other")
+
+    async with ringing(here) as bell, ringing(there) as second, ringing(other) as stranger:
+        await until_connected(bell, second, stranger)
+        with second.listening("queue") as heard, stranger.listening("queue") as unheard:
+            bell.ring("queue")
+            async with asyncio.timeout(5):
+                await heard.wait()
+            # What is said afterwards has arrived: so would have what was said before.
+            with stranger.listening("later") as later:
+                stranger.ring("later")
+                async with asyncio.timeout(5):
+                    await later.wait()
+            assert not unheard.is_set()
+        assert bell.pause == IDLE_SECONDS
+
+
+async def test_a_redis_that_comes_back_is_used_again_and_everybody_looks(tmp_path: Path) -> None:
+    settings = config(tmp_path, "redis://127.0.0.1:9/0")
+    async with ringing(settings) as bell:
+        assert bell.pause == POLL_SECONDS
+        with bell.listening("queue") as heard, servers.redis(tmp_path) as url:
+            (tmp_path / "redis-url").write_text(url)  # as a Secret that is renewed
+            await until_connected(bell)
+            assert heard.is_set()
+
+
+async def test_what_cannot_be_said_is_bounded(tmp_path: Path) -> None:
+    bell = await open_bell(config(tmp_path, "redis://127.0.0.1:9/0"), shared=True)
+
+    for number in range(WAITING_WORDS + 10):
+        bell.ring(str(number))
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://:test-password@host", "no URL that begins with redis"),
+        ("redis://", "names no host"),
+        ("redis://host /0", "spaces"),
+        ("", "is empty"),
+    ],
+)
+async def test_a_url_that_cannot_be_one_is_refused_without_being_shown(tmp_path: Path, url: str, reason: str) -> None:
+    settings = config(tmp_path, url)
+
+    with pytest.raises(ConfigurationError, match=reason) as refused:
+        await open_bell(settings, shared=True)
+
+    assert str(refused.value).startswith(f"state.redis_url_file {tmp_path / 'redis-url'}: ")
+    assert "test-password" not in str(refused.value)
+
+
+async def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    settings = config(tmp_path, "redis://host")
+    (tmp_path / "redis-url").unlink()
+
+    with pytest.raises(ConfigurationError, match=r"redis-url: cannot be read \(No such file"):
+        await open_bell(settings, shared=True)
+
+
+def test_a_broken_url_of_a_renewed_secret_is_no_url() -> None:
+    with pytest.raises(ValueError, match="begins with redis"):
+        redis_bell.check_url("postgresql://host/db")
