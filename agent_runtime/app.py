@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from collections.abc import Iterator
+from http import HTTPMethod, HTTPStatus
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from agent_runtime.api.agents import agent_routes
@@ -95,6 +97,15 @@ async def _name_refusal_of_router(request: Request, error: Exception) -> NoRetur
     match error:
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             raise ProblemError(NOT_FOUND, "The paths are in the documentation of the runtime.") from None
-        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers=headers):
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            headers = {"Allow": ", ".join(_methods_of(request))}
             raise ProblemError(METHOD_NOT_ALLOWED, f"{request.method} is not served here.", headers=headers) from None
     raise error
+
+
+def _methods_of(request: Request) -> Iterator[str]:
+    """Those that its path takes; the router itself names only those of the first route of the path."""
+    for method in HTTPMethod:
+        scope = {**request.scope, "method": method.value}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            yield method.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from agent_runtime.api.openapi import Problem
 
@@ -42,14 +42,18 @@ class SourceDocument(_Document):
     title: str
 
 
-class ChatAnswer(_Document):
-    """The answer to a message."""
+class _Heading(_Document):
+    """What is known of an answer at its beginning."""
 
     request_id: str
     conversation_id: str | None
     agent: str
     created_at: str
-    message: str
+
+
+class _Ending(_Document):
+    """What is known of an answer at its end."""
+
     tool_calls: list[ToolCallDocument]
     sources: list[SourceDocument]
     stop_reason: str
@@ -59,6 +63,12 @@ class ChatAnswer(_Document):
     latency_ms: int
     metadata: dict[str, str] = {}
     """As it was sent."""
+
+
+class ChatAnswer(_Heading, _Ending):
+    """The answer to a message."""
+
+    message: str
     usage: UsageDocument
 
 
@@ -122,6 +132,112 @@ class TaskPage(_Document):
 
     items: list[TaskDocument]
     next_cursor: str | None
+
+
+class StartEvent(_Heading):
+    """An answer begins."""
+
+    type: Literal["start"]
+    run_id: str
+
+
+class DeltaEvent(_Document):
+    """Further text."""
+
+    type: Literal["delta"]
+    text: str
+
+
+class ToolCallEvent(_Document):
+    """A tool is called."""
+
+    type: Literal["tool_call"]
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class ToolResultEvent(_Document):
+    """A call of a tool has ended."""
+
+    type: Literal["tool_result"]
+    id: str
+    name: str
+    outcome: str
+    """`ok`, or what went wrong."""
+    seconds: float | None
+    """Null where the provider made it."""
+
+
+class UsageEvent(UsageDocument):
+    """Tokens as the provider counted them."""
+
+    type: Literal["usage"]
+
+
+class DoneEvent(_Heading, _Ending):
+    """The answer is complete."""
+
+    type: Literal["done"]
+    run_id: str
+
+
+class _Failure(_Document):
+    """A problem as an event."""
+
+    type: Literal["error"]
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] = []
+
+
+class ErrorEvent(_Failure):
+    """The answer is not complete, and why."""
+
+    run_id: str
+
+
+class HandedOverEvent(_Heading):
+    """The answer goes on as a task."""
+
+    type: Literal["task"]
+    run_id: str
+    task: TaskDocument
+
+
+class ChatEvent(
+    RootModel[
+        StartEvent
+        | DeltaEvent
+        | ToolCallEvent
+        | ToolResultEvent
+        | UsageEvent
+        | DoneEvent
+        | HandedOverEvent
+        | ErrorEvent
+    ]
+):
+    """What happens while an agent answers."""
+
+
+class StatusEvent(_Document):
+    """A task has another status."""
+
+    type: Literal["status"]
+    status: Literal["pending", "running", "awaiting_approval", "completed", "failed", "canceled"]
+    at: str
+
+
+class TaskErrorEvent(_Failure):
+    """No more is told here, and why."""
+
+
+class TaskEventDocument(RootModel[StatusEvent | ToolCallEvent | ToolResultEvent | TaskErrorEvent]):
+    """What happens to a task."""
 
 
 class CompletedItem(_Document):

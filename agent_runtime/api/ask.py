@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StringConstraints, model_validator
 
 from agent_runtime.api.content import MessageContent, ShortText, content_of
 from agent_runtime.api.errors import (
@@ -60,16 +60,26 @@ ASK_PROBLEMS = (
 )
 """What may become of a message."""
 
+STORE_OR_FORGET: dict[str, JsonValue] = {
+    "not": {
+        "properties": {"store": {"const": False}, "conversation_id": {"type": "string"}},
+        "required": ["store", "conversation_id"],
+    }
+}
+"""The rule of ``store``, for the schema of what a caller asks."""
+
 
 class Ask(BaseModel):
     """A message to an agent; unknown fields are refused, since a misspelt one would be ignored in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, json_schema_extra=STORE_OR_FORGET
+    )
 
     message: MessageContent
     conversation_id: Annotated[str, StringConstraints(pattern=CONVERSATION_ID)] | None = None
     agent: _Name | None = None
-    store: bool = True
+    store: StrictBool = True
     response_format: ResponseFormat | None = None
     metadata: Annotated[dict[_MetadataKey, ShortText], Field(max_length=16)] | None = None
     """Comes back in the answer, for callers who have to match the two."""

@@ -20,7 +20,7 @@ from agent_runtime.api.ask import Agents, Ask, turn_of
 from agent_runtime.api.chat import keep_nothing
 from agent_runtime.api.content import Text
 from agent_runtime.api.errors import ProblemError
-from agent_runtime.api.input import read_json, refusal
+from agent_runtime.api.input import NO_TEXT, read_json, refusal
 from agent_runtime.api.openapi import operation
 from agent_runtime.api.tasks import Tasks
 from agent_runtime.pipeline.context import CLIENT_CLOSED_REQUEST, RequestContext, context_of
@@ -44,7 +44,7 @@ class BatchRequest(BaseModel):
 
     batch_id: Annotated[Text, StringConstraints(max_length=128)] | None = None
     """Comes back in the answer."""
-    priority: Annotated[int, Field(ge=1, le=10)] = PRIORITY
+    priority: Annotated[int, Field(ge=1, le=10), NO_TEXT] = PRIORITY
     items: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_ITEMS)]
     """Each as the body of a chat that does not stream."""
 

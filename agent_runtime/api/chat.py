@@ -10,12 +10,13 @@ from typing import Any, Literal
 import orjson
 import structlog
 from fastapi import APIRouter, Request
+from pydantic import ConfigDict, StrictBool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agent_runtime.api.answer import Answer, unexpected
-from agent_runtime.api.answers import ChatAnswer, TaskDocument
-from agent_runtime.api.ask import ASK_PROBLEMS, Agents, Ask, turn_of
+from agent_runtime.api.answers import ChatAnswer, ChatEvent, TaskDocument
+from agent_runtime.api.ask import ASK_PROBLEMS, STORE_OR_FORGET, Agents, Ask, turn_of
 from agent_runtime.api.errors import INVALID_INPUT, RUN_CANCELED, STATE_UNAVAILABLE, TASK_NOT_FOUND, ProblemError
 from agent_runtime.api.event_stream import EventStream
 from agent_runtime.api.input import read_json
@@ -36,12 +37,24 @@ from agent_runtime.state.idempotency import KeptAnswer
 _log = structlog.get_logger()
 
 
-class ChatRequest(Ask):
-    """What a caller sends."""
+class StreamRequest(Ask):
+    """What a caller sends for a stream."""
 
-    stream: bool | None = None
+    stream: StrictBool | None = None
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     """What becomes of a stream whose caller leaves."""
+
+
+class ChatRequest(StreamRequest):
+    """What a caller sends for a document, or for a stream."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            **STORE_OR_FORGET,
+            "if": {"properties": {"on_disconnect": {"const": "continue"}}, "required": ["on_disconnect"]},
+            "then": {"properties": {"stream": {"const": True}}, "required": ["stream"]},
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -60,14 +73,10 @@ def chat_routes(chat: Chat) -> APIRouter:
     """The routes of the chat API."""
     router = APIRouter(tags=["Chat"])
 
-    asked: dict[str, Any] = {
-        "body": ChatRequest,
-        "idempotent": True,
-        "events": True,
-        "problems": [*ASK_PROBLEMS, TASK_NOT_FOUND],
-    }
+    asked: dict[str, Any] = {"idempotent": True, "events": ChatEvent, "problems": [*ASK_PROBLEMS, TASK_NOT_FOUND]}
+    described = operation("Ask an agent", body=ChatRequest, answer=ChatAnswer, accepted=TaskDocument, **asked)
 
-    @router.post("/v1/chat", **operation("Ask an agent", answer=ChatAnswer, accepted=TaskDocument, **asked))
+    @router.post("/v1/chat", **described)
     async def chat_(request: Request) -> Response:
         ask = await read_json(request, ChatRequest)
         stream = ask.stream
@@ -75,11 +84,11 @@ def chat_routes(chat: Chat) -> APIRouter:
             stream = "text/event-stream" in request.headers.get("accept", "")
         return await answer(request, ask, stream=stream)
 
-    @router.post("/v1/chat/stream", **operation("Ask an agent for a stream", **asked))
+    @router.post("/v1/chat/stream", **operation("Ask an agent for a stream", body=StreamRequest, **asked))
     async def chat_stream(request: Request) -> Response:
-        return await answer(request, await read_json(request, ChatRequest), stream=True)
+        return await answer(request, await read_json(request, StreamRequest), stream=True)
 
-    async def answer(request: Request, ask: ChatRequest, *, stream: bool) -> Response:
+    async def answer(request: Request, ask: StreamRequest, *, stream: bool) -> Response:
         agent = chat.agents.asked(ask)
         if ask.on_disconnect == "continue" and not stream:
             fault = {"pointer": "/on_disconnect", "detail": "only a stream can continue; ask for one"}
@@ -108,7 +117,7 @@ class _ChatResponse(Response):
     """Runs the turn while it answers: only here is the connection at hand, which tells when the caller leaves."""
 
     def __init__(
-        self, chat: Chat, request: Request, ask: ChatRequest, agent: AgentConfig, key: Claim | None = None
+        self, chat: Chat, request: Request, ask: StreamRequest, agent: AgentConfig, key: Claim | None = None
     ) -> None:
         super().__init__()
         self._chat = chat

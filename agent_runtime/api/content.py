@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    JsonValue,
     StringConstraints,
     Tag,
     model_validator,
@@ -22,14 +24,26 @@ from agent_runtime.agent.model import Content
 MAX_BLOCKS = 20
 """Of one message."""
 
+_BASE64 = "[A-Za-z0-9+/]"
 _SIGNATURES = {
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/png": (b"\x89PNG\r\n\x1a\n",),
-    "image/gif": (b"GIF87a", b"GIF89a"),
-    "image/webp": (b"RIFF",),
-    "application/pdf": (b"%PDF-",),
+    "image/jpeg": "/9j/",
+    "image/png": f"iVBORw0KGg[o-r]{_BASE64}",
+    "image/gif": "R0lGOD[dl]h",
+    "image/webp": f"UklGR[g-v]{_BASE64}{{2}}",
+    "application/pdf": f"JVBERi[0-3]{_BASE64}",
 }
-"""The bytes that files of a media type begin with."""
+"""What files of a media type begin with, in base64, in groups of four characters."""
+
+
+def _data_of(*media_types: str) -> ConfigDict:
+    """What the schema of a file says besides its types: its data is of its media type."""
+    rest = f"({_BASE64}{{4}})*({_BASE64}{{2}}==|{_BASE64}{{3}}=)?"
+    members: list[JsonValue] = []
+    for media_type in media_types:
+        data: JsonValue = {"pattern": f"^{_SIGNATURES[media_type]}{rest}$"}
+        properties: JsonValue = {"media_type": {"const": media_type}, "data": data}
+        members.append({"properties": properties, "required": ["media_type", "data"]})
+    return ConfigDict(json_schema_extra={"anyOf": members})
 
 
 def _without_nul(text: str) -> str:
@@ -38,9 +52,19 @@ def _without_nul(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(pattern=r"\S"), AfterValidator(_without_nul)]
+Text = Annotated[
+    str,
+    StringConstraints(pattern=r"\S"),
+    AfterValidator(_without_nul),
+    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+]
 """Something to read."""
-ShortText = Annotated[str, StringConstraints(max_length=512), AfterValidator(_without_nul)]
+ShortText = Annotated[
+    str,
+    StringConstraints(max_length=512),
+    AfterValidator(_without_nul),
+    Field(json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+]
 
 
 class _Part(BaseModel):
@@ -64,10 +88,10 @@ class _Base64(_Part):
     @model_validator(mode="after")
     def _is_what_it_says(self) -> _Base64:
         try:
-            content = base64.b64decode(self.data, validate=True)
+            base64.b64decode(self.data, validate=True)
         except binascii.Error:
             raise ValueError("data is not base64") from None
-        if not content.startswith(_SIGNATURES[self.media_type]):
+        if not re.match(_SIGNATURES[self.media_type], self.data):
             raise ValueError(f"data is no file of the type {self.media_type}")
         return self
 
@@ -75,11 +99,15 @@ class _Base64(_Part):
 class ImageFile(_Base64):
     """An image, in base64."""
 
+    model_config = _data_of("image/jpeg", "image/png", "image/gif", "image/webp")
+
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
 
 
 class PdfFile(_Base64):
     """A PDF, in base64."""
+
+    model_config = _data_of("application/pdf")
 
     media_type: Literal["application/pdf"]
 

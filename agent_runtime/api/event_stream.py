@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from starlette.requests import Request
 from starlette.types import Send
 
+from agent_runtime.api.errors import INVALID_HEADER, ProblemError
 from agent_runtime.pipeline.interruption import ClientGoneError
 
 START_SECONDS = 10.0
@@ -24,6 +27,27 @@ _HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
+
+
+LAST_EVENT_ID = {
+    "Last-Event-ID": {
+        "description": "Id of the last event that is known already.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"},
+    }
+}
+"""Header of a caller who comes back, for the document."""
+
+
+def last_event_id(request: Request) -> int:
+    """The event after which a caller wants to go on; 0: from the first on.
+
+    Raises:
+        ProblemError: what it sends is no id.
+    """
+    last = request.headers.get("last-event-id", "0")
+    if not re.fullmatch("[0-9]{1,9}", last):
+        raise ProblemError(INVALID_HEADER, "Last-Event-ID: send the id of the last event that you have.")
+    return int(last)
 
 
 def encoded(event_id: int | None, kind: str, fields: dict[str, Any]) -> bytes:

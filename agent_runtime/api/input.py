@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from agent_runtime.api.errors import INVALID_INPUT, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, ProblemError
@@ -14,6 +14,16 @@ FAULTS_LISTED = 100
 """A body has room for 100,000 faults; listing them would hold the loop, and everybody else, for a second."""
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+def _no_text(value: Any) -> Any:
+    if isinstance(value, str | bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - Pydantic takes this for a fault of the input
+    return value
+
+
+NO_TEXT = BeforeValidator(_no_text)
+"""Of a number in a body: JSON knows one kind of them, so 7.0 is an integer, and "7" is not."""
 
 
 async def read_json(request: Request, model: type[Body]) -> Body:

@@ -27,11 +27,17 @@ from agent_runtime.api.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     ProblemKind,
 )
+from agent_runtime.pipeline.idempotency import IDEMPOTENCY_KEY
 from agent_runtime.pipeline.identity import OPEN_PATHS
 
 _RESPONSES = "x-responses"
 """Where `operation` leaves the answers of a route: those that FastAPI would add are not given."""
-_IDEMPOTENCY_KEY = {"Idempotency-Key": "The same request with the same key is answered once in a day."}
+_IDEMPOTENCY_KEY = {
+    "Idempotency-Key": {
+        "description": "The same request with the same key is answered once in a day.",
+        "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY},
+    }
+}
 _OF_IDEMPOTENCY = (INVALID_HEADER, IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED, STATE_UNAVAILABLE)
 _OF_BODY = (MALFORMED_JSON, BODY_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, INVALID_INPUT)
 _OF_ALL = (BODY_TOO_LARGE, INTERNAL_ERROR)
@@ -75,12 +81,12 @@ def operation(
     *,
     body: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, Mapping[str, Any]] | None = None,
     idempotent: bool = False,
     statuses: Iterable[HTTPStatus] = (HTTPStatus.OK,),
     answer: type[BaseModel] | None = None,
     accepted: type[BaseModel] | None = None,
-    events: bool = False,
+    events: type[BaseModel] | None = None,
     problems: Iterable[ProblemKind] = (),
 ) -> dict[str, Any]:
     """What the document says of a route, as arguments of its decorator.
@@ -89,19 +95,19 @@ def operation(
         summary: what it does.
         body: of a request.
         query: of a request.
-        headers: of a request, with what they are for.
+        headers: of a request, each with its description and its schema.
         idempotent: whether a request may have an Idempotency-Key.
         statuses: that an answer may have.
         answer: its document.
         accepted: the document of an answer 202, which says where the answer will be.
-        events: whether it may answer by server-sent events.
+        events: the data of the server-sent events by which it may answer.
         problems: what may go wrong, besides what may go wrong with every request, body, query and key.
     """
     content: dict[str, Any] = {}
     if answer is not None:
         content["application/json"] = {"schema": _reference(answer)}
-    if events:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+    if events is not None:
+        content["text/event-stream"] = {"itemSchema": _event(events)}
     replayed = ["Idempotent-Replayed"] if idempotent else []
     kinds = [
         *_OF_ALL,
@@ -201,11 +207,18 @@ def _response(description: str, content: dict[str, Any], headers: Iterable[str])
     return {"description": description, "headers": described, **({"content": content} if content else {})}
 
 
-def _header_parameters(headers: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
-        for name, about in headers.items()
-    ]
+def _header_parameters(headers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "header", **described} for name, described in headers.items()]
+
+
+def _event(data: type[BaseModel]) -> dict[str, Any]:
+    """A server-sent event, as OpenAPI 3.2 describes them and FastAPI does already."""
+    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": _reference(data)}
+    return {
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": text},
+        "required": ["event", "data"],
+    }
 
 
 def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:

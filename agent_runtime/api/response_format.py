@@ -50,7 +50,14 @@ class ResponseFormat(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     type: Literal["json_schema"]
-    definition: Annotated[dict[str, Any], AfterValidator(_checked), Field(alias="schema")]
+    definition: Annotated[
+        dict[str, Any],
+        AfterValidator(_checked),
+        Field(
+            alias="schema",
+            json_schema_extra={"properties": {"type": {"const": "object"}}, "required": ["type"]},
+        ),
+    ]
 
 
 def _subschemas(schema: Any, root: dict[str, Any]) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agent_runtime.api.answers import ChatEvent
 from agent_runtime.api.errors import (
     INVALID_HEADER,
     RUN_INTERRUPTED,
@@ -19,7 +19,7 @@ from agent_runtime.api.errors import (
     STATE_UNAVAILABLE,
     ProblemError,
 )
-from agent_runtime.api.event_stream import EventStream, encoded
+from agent_runtime.api.event_stream import LAST_EVENT_ID, EventStream, encoded, last_event_id
 from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api.openapi import operation
 from agent_runtime.pipeline.context import context_of
@@ -31,8 +31,6 @@ from agent_runtime.state.runs import Kept
 POLL_SECONDS = 1.0
 """Between two looks at a run of another replica."""
 
-_ID = re.compile(r"[0-9]{1,9}", re.ASCII)
-
 
 def run_routes(runs: LiveRuns, turns: Turns) -> APIRouter:
     """The routes of runs that are kept."""
@@ -40,17 +38,14 @@ def run_routes(runs: LiveRuns, turns: Turns) -> APIRouter:
 
     described = operation(
         "Read a run",
-        headers={"Last-Event-ID": "Id of the last event that is known already."},
-        events=True,
+        headers=LAST_EVENT_ID,
+        events=ChatEvent,
         problems=[INVALID_HEADER, RUN_NOT_FOUND, RUN_INTERRUPTED, SHUTTING_DOWN, STATE_UNAVAILABLE],
     )
 
     @router.get("/v1/runs/{run_id}/events", **described)
     async def events(request: Request, run_id: str) -> Response:
-        last = request.headers.get("last-event-id", "0")
-        if not _ID.fullmatch(last):
-            raise ProblemError(INVALID_HEADER, "Last-Event-ID: send the id of the last event that you have.")
-        return RunResponse(runs, turns, run_id, after=int(last))
+        return RunResponse(runs, turns, run_id, after=last_event_id(request))
 
     return router
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agent_runtime.api.answers import TaskDocument, TaskPage
+from agent_runtime.api.answers import TaskDocument, TaskEventDocument, TaskPage
 from agent_runtime.api.ask import Agents, Ask
 from agent_runtime.api.content import content_of, text_length
 from agent_runtime.api.errors import (
@@ -31,8 +30,8 @@ from agent_runtime.api.errors import (
     TOO_MANY_TASKS,
     ProblemError,
 )
-from agent_runtime.api.event_stream import EventStream, encoded
-from agent_runtime.api.input import read_json, read_query
+from agent_runtime.api.event_stream import LAST_EVENT_ID, EventStream, encoded, last_event_id
+from agent_runtime.api.input import NO_TEXT, read_json, read_query
 from agent_runtime.api.json_response import json_response
 from agent_runtime.api.openapi import operation
 from agent_runtime.api.tasks import TASK_PROBLEMS, Tasks, moment, problems_of_tasks, task_not_found
@@ -53,13 +52,12 @@ T = TypeVar("T")
 
 EVENTS_AT_ONCE = 100
 """Read in one statement; a stream that goes on from far back takes several."""
-_ID = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class TaskRequest(Ask):
     """What a caller sends."""
 
-    priority: Annotated[int, Field(ge=1, le=10)] = PRIORITY
+    priority: Annotated[int, Field(ge=1, le=10), NO_TEXT] = PRIORITY
     """Of the tasks that wait, the one with the highest goes first, of several the oldest."""
 
 
@@ -139,8 +137,8 @@ def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle) ->
     read = operation("Read a task", answer=TaskDocument, problems=TASK_PROBLEMS)
     followed = operation(
         "Follow a task",
-        headers={"Last-Event-ID": "Id of the last event that is known already."},
-        events=True,
+        headers=LAST_EVENT_ID,
+        events=TaskEventDocument,
         problems=[*TASK_PROBLEMS, INVALID_HEADER, SHUTTING_DOWN],
     )
     canceled = operation("Cancel a task", answer=TaskDocument, problems=[*TASK_PROBLEMS, TASK_FINISHED])
@@ -158,11 +156,9 @@ def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle) ->
 
     @router.get("/v1/tasks/{task_id}/events", **followed)
     async def events(request: Request, task_id: str) -> Response:
-        after = request.headers.get("last-event-id", "0")
-        if not _ID.fullmatch(after):
-            raise ProblemError(INVALID_HEADER, "Last-Event-ID: send the id of the last event that you have.")
+        after = last_event_id(request)
         task = await _found(tasks.store.get(_principal(request), task_id))
-        return _TaskEvents(task, tasks, after=int(after), lifecycle=lifecycle)
+        return _TaskEvents(task, tasks, after=after, lifecycle=lifecycle)
 
     @router.post("/v1/tasks/{task_id}/cancel", **canceled)
     async def cancel(request: Request, task_id: str) -> Response:

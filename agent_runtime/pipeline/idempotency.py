@@ -28,9 +28,9 @@ from agent_runtime.state.idempotency import KeptAnswer, SqlIdempotency
 
 MAX_BODY_BYTES = 1024 * 1024
 """Of an answer that is kept; the key of a larger one is free again."""
+IDEMPOTENCY_KEY = "^[!-~]{1,255}$"
+"""What a key looks like."""
 REPLAYED = {"Idempotent-Replayed": "true"}
-
-_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 
 class Claim:
@@ -86,7 +86,7 @@ class Idempotency:
         key = request.headers.get("idempotency-key")
         if key is None:
             return None
-        if not _KEY.fullmatch(key):
+        if not re.fullmatch(IDEMPOTENCY_KEY, key):
             raise ProblemError(INVALID_HEADER, "Idempotency-Key: send 1 to 255 visible characters of ASCII.")
         fingerprint = await _fingerprint(request)
         claim = Claim(self.store)

@@ -39,7 +39,7 @@ DEFAULTS = {
     "disruption": {"maxUnavailable": 1},
     "state": {"backend": "Ephemeral", "retentionDays": 30},
     "access": {"apiKeys": {"source": "Generated", "rotation": 1}},
-    "exposure": {"service": {"type": "ClusterIP", "port": 80}},
+    "exposure": {"service": {"type": "ClusterIP", "port": 80}, "apiDocs": {"mode": "Disabled"}},
     "networkPolicy": {"mode": "Enabled"},
     "observability": {"logLevel": "Info", "podMonitor": {"mode": "Auto"}, "prometheusRule": {"mode": "Auto"}},
 }

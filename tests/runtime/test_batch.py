@@ -67,6 +67,7 @@ def test_a_batch_of_nothing_but_failures_has_failed(echo_runtime: RuntimeProcess
         ({"items": [{"message": "Hi"}] * 17}, "/items"),
         ({"items": ["Hi"]}, "/items/0"),
         ({"items": [{"message": "Hi"}], "priority": 11}, "/priority"),
+        ({"items": [{"message": "Hi"}], "priority": "5"}, "/priority"),
         ({"items": [{"message": "Hi"}], "batch_id": " "}, "/batch_id"),
         ({}, "/items"),
     ],

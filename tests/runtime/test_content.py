@@ -11,7 +11,7 @@ from tests.runtime.conftest import Provided
 from tests.runtime.runtime_process import KEY, RuntimeProcess
 from tests.runtime.test_problems import ASK, assert_problem
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0").decode()
 TEXT = {"type": "text", "text": "What is it?"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
 PDF = {
@@ -33,6 +33,13 @@ def test_blocks_reach_the_model_as_they_are_and_are_remembered(provided: Provide
     assert first["body"]["messages"] == [{"role": "user", "content": blocks}]
     assert second["body"]["messages"][0] == {"role": "user", "content": blocks}
     assert provided.runtime.request_line(response.headers["x-request-id"])["message_length"] == len(TEXT["text"])
+
+
+def test_echo_answers_in_a_form_with_what_it_is_told_or_nothing(echo_runtime: RuntimeProcess) -> None:
+    form = {"type": "json_schema", "schema": {"type": "object"}}
+
+    assert echo_runtime.chat('{"city": "Graz"}', response_format=form).json()["message"] == '{"city": "Graz"}'
+    assert echo_runtime.chat("Graz", response_format=form).json()["message"] == "{}"
 
 
 @pytest.mark.parametrize(

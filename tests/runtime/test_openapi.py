@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from agent_runtime.agent.providers.echo import EchoProvider
 from agent_runtime.api.errors import CATALOGUE
 from agent_runtime.api.openapi import openapi_document
-from tests.runtime.runtime_process import KEY, RuntimeProcess, runtime_process
+from tests.runtime.runtime_process import KEY, RuntimeProcess, parse_events, runtime_process
 from tests.runtime.test_application import application
 
 NOT_OF_AN_OPERATION = {
@@ -52,9 +52,14 @@ def assert_as_documented(document: dict[str, Any], response: httpx2.Response, pa
         required = document["components"]["headers"][reference["$ref"].rpartition("/")[2]].get("required", False)
         assert not required or name in response.headers
     if response.content:
-        schema = described["content"][response.headers["content-type"].partition(";")[0]]["schema"]
-        if "json" in response.headers["content-type"]:
-            jsonschema.validate(response.json(), schema | {"components": document["components"]})
+        content = described["content"][response.headers["content-type"].partition(";")[0]]
+        if "itemSchema" in content:
+            schema = content["itemSchema"]["properties"]["data"]["contentSchema"]
+            said = [event.data for event in parse_events(response.text)]
+        else:
+            schema, said = content["schema"], [response.json()]
+        for each in said:
+            jsonschema.validate(each, schema | {"components": document["components"]})
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -124,8 +129,9 @@ def test_every_operation_says_what_goes_in_and_all_that_may_come_out(document: d
         for status, response in operation["responses"].items():
             assert status == "204" or response["content"], f"{name} {status}"
             for media_type, content in response.get("content", {}).items():
-                schema = content["schema"]
-                assert media_type == "text/event-stream" or schema["$ref"].rpartition("/")[2] in schemas, name
+                event = media_type == "text/event-stream"
+                schema = content["itemSchema"]["properties"]["data"]["contentSchema"] if event else content["schema"]
+                assert schema["$ref"].rpartition("/")[2] in schemas, name
 
 
 def test_every_problem_is_told_of_some_operation(document: dict[str, Any]) -> None:

@@ -42,6 +42,8 @@ def assert_problem(response: httpx2.Response, code: str) -> dict[str, Any]:
         ({"message": " "}, "/message"),
         ({"message": 7}, "/message"),
         ({"message": "Hi", "text": "Hi"}, "/text"),
+        ({"message": "Hi", "stream": 0}, "/stream"),
+        ({"message": "Hi", "store": "no"}, "/store"),
         ({"message": "Hi", "conversation_id": "../1"}, "/conversation_id"),
         ({"message": "Hi", "metadata": {"a/b~": 1}}, "/metadata/a~1b~0"),
         ({"message": "Hi", "store": False, "conversation_id": "0" * 32}, ""),
@@ -101,6 +103,13 @@ def test_method_not_allowed(echo_runtime: RuntimeProcess) -> None:
 
     assert_problem(response, "method_not_allowed")
     assert response.headers["allow"] == "POST"
+
+
+def test_a_refused_method_is_told_all_that_its_path_takes(echo_runtime: RuntimeProcess) -> None:
+    response = echo_runtime.client.put(f"/v1/conversations/{'0' * 32}", headers=ASK)
+
+    assert_problem(response, "method_not_allowed")
+    assert response.headers["allow"] == "DELETE, GET"
 
 
 def test_agent_not_found(echo_runtime: RuntimeProcess) -> None:

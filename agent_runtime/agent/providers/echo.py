@@ -28,6 +28,7 @@ _CALL = re.compile(r"^/tool +(?P<name>[-A-Za-z0-9_]+) *(?P<input>\{.*\})? *$", r
 class EchoProvider:
     """Repeats the last message, saying that it is no model.
 
+    Where an answer must have a form, it is the message itself if that is a JSON object, else an empty one.
     Each line ``/tool NAME {"some": "input"}`` of a message is a call of that tool, so that tools can be tried, too.
     """
 
@@ -42,7 +43,11 @@ class EchoProvider:
                 yield BlockDone(call)
             yield Completed(model=MODEL, stop_reason="tool_use", usage=Usage(input=asked, output=len(calls)))
             return
-        answer = f"Echo (no model is configured): {_said(request.messages[-1])}"
+        said = _said(request.messages[-1])
+        if request.output_schema is None:
+            answer = f"Echo (no model is configured): {said}"
+        else:
+            answer = said if isinstance(_parsed(said), dict) else "{}"
         words = re.findall(r"\S+\s*|\s+", answer)
         shown = words[: request.max_tokens]
         yield BlockStarted()
