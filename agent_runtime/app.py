@@ -65,6 +65,7 @@ def build_app(
         lifecycle=lifecycle,
         interactions=resources.interactions,
         prefix=config.path_prefix,
+        origins=config.cors_allowed_origins,
     )
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)

@@ -34,6 +34,10 @@ Price = Annotated[Decimal, Field(ge=0, decimal_places=6)]
 """USD per so many units. With six places at most, so that one token costs whole pico-dollars."""
 
 
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://([-a-z0-9._]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$")]
+"""Of a web page, as browsers send it: scheme, host, and the port unless it is the scheme's own; ``*``: any."""
+
+
 class _ConfigModel(BaseModel):
     """Unknown fields are ignored: a newer operator may render more than this runtime knows."""
 
@@ -173,6 +177,8 @@ class RuntimeConfig(_ConfigModel):
     """Most tokens, by our estimate, of a conversation that the model is shown again."""
     path_prefix: str | None = None
     """Where a proxy in front of several services sends the requests of this one, such as ``/support``."""
+    cors_allowed_origins: tuple[Origin, ...] = ()
+    """Whose web pages may ask, in browsers."""
     api_docs: bool = False
     """Whether everybody may see the description of the API, at ``/openapi.json`` and ``/docs``."""
     request_timeout_seconds: Annotated[float, Field(gt=0)]

@@ -11,17 +11,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agent_runtime.config import (
     DEFAULT_CLIENT,
     AgentConfig,
     AnthropicProvider,
     ModelConfig,
+    Origin,
     RuntimeConfig,
     StateConfig,
 )
@@ -36,6 +37,10 @@ _MODEL = "main"
 _POSTGRESQL = ("postgresql://", "postgres://")
 
 
+def _separated(value: Any) -> Any:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
 class LocalSettings(BaseSettings):
     """The variables that make a configuration, out of the environment or the file ``.env`` of the working directory."""
 
@@ -46,6 +51,10 @@ class LocalSettings(BaseSettings):
     database_url: Annotated[SecretStr | None, Field(validation_alias="DATABASE_URL")] = None
     """``postgresql://...``; absent: SQLite in the data folder."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(validation_alias="LOG_LEVEL")] = "info"
+    cors_origins: Annotated[
+        tuple[Origin, ...], NoDecode, BeforeValidator(_separated), Field(validation_alias="CORS_ORIGINS")
+    ] = ()
+    """Separated by commas."""
     data: Annotated[Path, Field(validation_alias="AGENTSERVICE_DATA")] = Path("agentservice-data")
     """Folder with the database and the API keys of callers; made where there is none."""
 
@@ -77,6 +86,7 @@ def local_config(environment: Environment) -> Iterator[RuntimeConfig]:
             models=(_model(settings.anthropic_api_key, folder),),
             agents=(AgentConfig(name=_AGENT, system_prompt="You are a helpful assistant.", model=_MODEL),),
             default_agent=_AGENT,
+            cors_allowed_origins=settings.cors_origins,
             api_docs=environment != "production",
             request_timeout_seconds=120,
             max_concurrent_requests=256,

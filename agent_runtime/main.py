@@ -23,6 +23,7 @@ from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.local import local_config
 from agent_runtime.pipeline.admission import Admission
+from agent_runtime.pipeline.cors import check_origins
 from agent_runtime.server import bind, is_loopback, serve_until_told
 from agent_runtime.settings import ConfigurationError, Settings, load_config, load_settings
 from agent_runtime.tls import check_trust_bundle
@@ -59,6 +60,7 @@ def _run(command: Callable[[Settings, RuntimeConfig], None]) -> int:
             logs.configure(config.log_level, config.service, text=settings.log_format == "text")
             check_credentials(config)
             check_trust_bundle(config)
+            check_origins(config.cors_allowed_origins, settings.environment)
             command(settings, config)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")

@@ -16,6 +16,7 @@ from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.body_limit import body_limit
 from agent_runtime.pipeline.conversation_lock import ConversationLock
+from agent_runtime.pipeline.cors import cors
 from agent_runtime.pipeline.deadline import deadline
 from agent_runtime.pipeline.identity import identity
 from agent_runtime.pipeline.interruption import Turns
@@ -37,9 +38,11 @@ def wrap_routes(
     lifecycle: Lifecycle,
     interactions: InteractionLog,
     prefix: str | None,
+    origins: Collection[str],
 ) -> ASGIApp:
     """`routes` behind everything that a request passes before its input is read."""
     stages: list[Callable[[ASGIApp], ASGIApp]] = [
+        *([cors(origins)] if origins else []),  # outermost: pages are to read refusals, too
         *([path_prefix(prefix)] if prefix else []),
         request_id,
         telemetry(interactions),

@@ -99,6 +99,14 @@ def test_conversations_are_kept_where_database_url_says(tmp_path: Path, postgres
     assert not list((tmp_path / "agentservice-data").glob("state.db*"))
 
 
+def test_origins_of_web_pages_are_separated_by_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CORS_ORIGINS", "https://a.example, http://localhost:3000,")
+
+    with local_config("development") as config:
+        assert config.cors_allowed_origins == ("https://a.example", "http://localhost:3000")
+
+
 @pytest.mark.parametrize(("environment", "described"), [("development", True), ("production", False)])
 def test_the_api_is_described_but_in_production(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: Environment, *, described: bool
@@ -115,6 +123,11 @@ def test_the_api_is_described_but_in_production(
     [
         ({"ENVIRONMENT": "production"}, "ANTHROPIC_API_KEY is not set"),
         ({"ENVIRONMENT": "prod"}, "environment variable ENVIRONMENT: Input should be 'development' or 'production'"),
+        (
+            {"ENVIRONMENT": "production", "ANTHROPIC_API_KEY": PROVIDER_KEY, "CORS_ORIGINS": "*"},
+            "cors_allowed_origins: * lets any web page ask, which ENVIRONMENT=production refuses",
+        ),
+        ({"CORS_ORIGINS": "https://a.example/"}, "environment variable CORS_ORIGINS.0: String should match pattern"),
         ({"LOG_LEVEL": "loud"}, "environment variable LOG_LEVEL: Input should be"),
         ({"DATABASE_URL": "mysql://user:hidden@db/agents"}, "DATABASE_URL is no postgresql:// URL"),
         ({"AGENTSERVICE_DATA": "/proc/none"}, "AGENTSERVICE_DATA /proc/none: cannot be used"),

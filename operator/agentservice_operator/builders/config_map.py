@@ -81,6 +81,7 @@ def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfi
         tools=tuple(_tool(tool) for tool in sorted(spec.tools, key=lambda tool: tool.name)),
         max_history_tokens=spec.max_history_tokens,
         path_prefix=_path_prefix(spec.exposure.ingress),
+        cors_allowed_origins=tuple(sorted(spec.exposure.cors.allowed_origins)),
         api_docs=spec.exposure.api_docs.mode == "Enabled",
         request_timeout_seconds=spec.request_timeout_seconds,
         max_concurrent_requests=spec.runtime.max_concurrent_requests,

@@ -83,6 +83,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.exposure.service.annotations": ("Service metadata.annotations",),
     "spec.exposure.ingress": ("Ingress spec",),
     "spec.exposure.httpRoute": ("HTTPRoute spec",),
+    "spec.exposure.cors": _CONFIGURATION,
     "spec.exposure.apiDocs": _CONFIGURATION,
     "spec.exposure.service.port": ("Service spec.ports", "HTTPRoute spec.rules"),
     "spec.exposure.ingress.path": ("Ingress spec.rules", *_CONFIGURATION),

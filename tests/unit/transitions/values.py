@@ -91,6 +91,17 @@ BY_HAND = {
         others=({"type": "object", "properties": {"other": {"type": "integer"}}},),
         bounds=({}, {"type": "object", "additionalProperties": False}),
     ),
+    "spec.exposure.cors.allowedOrigins[]": ByHand(
+        others=("http://[fd00::1]:8080",),
+        bounds=("*", "http://a"),
+        refused=(
+            "app.example.com",
+            "https://app.example.com/",
+            "https://App.example.com",
+            "https://*.example.com",
+            "null",
+        ),
+    ),
     "spec.state.backend": ByHand(
         together=(
             {"backend": "Ephemeral", "volume": None, "postgreSQL": None},

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agentservice_operator.api.markers import Atomic, Cel, matching
+from agentservice_operator.api.markers import Atomic, Cel, SetList, matching
 from agentservice_operator.api.v1alpha1.base import Annotations, ApiModel, DnsLabel, DnsSubdomain
 
 Host = Annotated[
@@ -108,6 +108,25 @@ class HTTPRoute(ApiModel):
     listeners."""
 
 
+Origin = Annotated[
+    str,
+    Field(min_length=1, max_length=280),
+    matching(
+        r"^(\*|https?://([-a-z0-9._]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$",
+        "an origin must be scheme, host and port only, in lower case, as browsers send it, such as"
+        " https://app.example.com; or * for any",
+    ),
+]
+
+
+class CORS(ApiModel):
+    """Web pages that may ask."""
+
+    allowed_origins: Annotated[list[Origin], Field(max_length=32), SetList()] = []
+    """Origins of web pages that may send requests and read the answers, in browsers. A port is left out where it is
+    that of the scheme. A page has the key that it sends, and so do all who see the page."""
+
+
 class ApiDocs(ApiModel):
     """The description of the API."""
 
@@ -127,5 +146,7 @@ class Exposure(ApiModel):
     http_route: HTTPRoute | None = None
     """An HTTPRoute to the Service, where the cluster has the Gateway API, 1.2 or newer. The Gateway's pods must be let
     in: by the installation's gateway namespaces, or by networkPolicy.allowFrom."""
+    cors: CORS = CORS()
+    """Web pages that may ask."""
     api_docs: ApiDocs = ApiDocs()
     """The description of the API."""

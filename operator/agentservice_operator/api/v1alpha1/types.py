@@ -32,6 +32,7 @@ from agentservice_operator.api.v1alpha1.base import (
     SecretKeyRef,
 )
 from agentservice_operator.api.v1alpha1.exposure import (
+    CORS,
     ApiDocs,
     Exposure,
     HTTPRoute,
@@ -55,6 +56,7 @@ from agentservice_operator.api.v1alpha1.workload import (
 
 __all__ = [
     "API_VERSION",
+    "CORS",
     "GROUP",
     "KIND",
     "MAX_PROMPT_CHARACTERS",
