@@ -14,16 +14,14 @@ from dev.cluster import Cluster
 from dev.images import REPOSITORY
 from dev.process import wait_until
 from tests.e2e.agents import READY_DEADLINE
+from tests.e2e.pods import key_of, pod, serve_pod
 
 _LOAD = Path(__file__).parent / "in_cluster" / "load.py"
 _KNOCK = Path(__file__).parent / "in_cluster" / "knock.py"
 _FAKE = REPOSITORY / "dev" / "fake_messages_api"
-_RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
+FAKE = "fake-messages-api"
+FAKE_PORT = 8089
+"""Name and port of the fake's Service."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class Load:
     namespace: str
     pod: str
 
-    def outcomes(self) -> Counter[str]:
-        """How many calls have ended how; "200" is an answer."""
-        return Counter(call["outcome"] for call in self.calls())
+    def outcomes(self, kind: str = "") -> Counter[str]:
+        """How many calls, of one kind or of any, have ended how; "200" is an answer."""
+        return Counter(call["outcome"] for call in self.calls() if kind in ("", call["kind"]))
 
     def lost(self) -> list[dict[str, Any]]:
         """The calls so far that were not answered; only as long as they go on can they be asked for."""
@@ -47,11 +45,11 @@ class Load:
         log = self.cluster.kubectl("logs", self.pod, f"--namespace={self.namespace}")
         return [json.loads(line) for line in log.splitlines()]
 
-    def wait_for_answers(self, count: int) -> None:
-        """Wait until so many more calls than now have been answered."""
-        before = self.outcomes()["200"]
+    def wait_for_answers(self, count: int, *, kind: str = "") -> None:
+        """Wait until so many more calls than now, of one kind or of any, have been answered."""
+        before = self.outcomes(kind)["200"]
         wait_until(
-            lambda: self.outcomes()["200"] >= before + count,
+            lambda: self.outcomes(kind)["200"] >= before + count,
             deadline=READY_DEADLINE,
             describe=self.outcomes,
             interval=0.5,
@@ -65,9 +63,10 @@ def load(
     name: str,
     *,
     image: str,
+    kinds: Sequence[str] = ("chat",),
     callers: int = 4,
     pace: float = 5,
-    pod: str = "load",
+    pod_name: str = "load",
     node: str | None = None,
 ) -> Iterator[Load]:
     """Call an agent from inside the cluster, through its Service, for the time of the block.
@@ -77,21 +76,19 @@ def load(
         namespace: that of the AgentService.
         name: the AgentService.
         image: the runtime's, for its Python.
-        callers: how many call side by side.
+        kinds: of calls; see KINDS of the program.
+        callers: how many of each kind call side by side.
         pace: requests per second of each.
-        pod: the name of the pod that calls.
+        pod_name: that of the pod that calls.
         node: where it runs; None: anywhere.
     """
     service = cluster.api.get(cluster.api.path("v1", "Service", namespace=namespace, name=name))
     port = service["spec"]["ports"][0]["port"]
-    command = ["python", "/source/load.py", f"http://{name}:{port}", f"--callers={callers}", f"--pace={pace:g}"]
-    key = {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": f"{name}-api-keys", "key": "default"}}}
-    _mount(cluster, namespace, pod, {"load.py": _LOAD.read_text()})
-    _start(cluster, namespace, pod, image=image, command=command, mount="/source", env=[key], node=node)
-    try:
-        yield Load(cluster, namespace, pod)
-    finally:
-        cluster.api.delete(_pod(cluster, namespace, pod), gracePeriodSeconds="0")
+    command = ["python", "/source/load.py", f"http://{name}:{port}", f"--kinds={','.join(kinds)}"]
+    command += [f"--callers={callers}", f"--pace={pace:g}"]
+    files = {"load.py": _LOAD.read_text()}
+    with pod(cluster, namespace, pod_name, image=image, files=files, command=command, env=[key_of(name)], node=node):
+        yield Load(cluster, namespace, pod_name)
 
 
 @dataclass(frozen=True)
@@ -127,15 +124,10 @@ def knocker(cluster: Cluster, namespace: str, *addresses: str, image: str) -> It
         addresses: what it tries, each as host:port.
         image: the runtime's, for its Python.
     """
-    pod = "knock"
-    _mount(cluster, namespace, pod, {"knock.py": _KNOCK.read_text()})
+    name = "knock"
     command = ["python", "/source/knock.py", *addresses]
-    _start(cluster, namespace, pod, image=image, command=command, mount="/source")
-    try:
-        yield Knocker(cluster, namespace, pod)
-    finally:
-        cluster.api.delete(_pod(cluster, namespace, pod), gracePeriodSeconds="0")
-        cluster.api.delete(cluster.api.path("v1", "ConfigMap", namespace=namespace, name=pod))
+    with pod(cluster, namespace, name, image=image, files={"knock.py": _KNOCK.read_text()}, command=command):
+        yield Knocker(cluster, namespace, name)
 
 
 def fake_messages_api(cluster: Cluster, namespace: str, *, image: str) -> str:
@@ -146,58 +138,8 @@ def fake_messages_api(cluster: Cluster, namespace: str, *, image: str) -> str:
         namespace: where.
         image: the runtime's: what the fake imports is in it.
     """
-    name, port = "fake-messages-api", 8089
-    _mount(cluster, namespace, name, {file.name: file.read_text() for file in _FAKE.glob("*.py")})
-    command = ["python", "-m", "dev.fake_messages_api", "--host=0.0.0.0", f"--port={port}"]
-    _start(cluster, namespace, name, image=image, command=command, mount="/source/dev/fake_messages_api", port=port)
-    spec = {"selector": {"test": name}, "ports": [{"port": port}]}
-    metadata = {"name": name, "namespace": namespace}
-    cluster.api.create({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    return f"http://{name}:{port}"
-
-
-def _mount(cluster: Cluster, namespace: str, name: str, files: dict[str, str]) -> None:
-    metadata = {"name": name, "namespace": namespace}
-    cluster.api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": files})
-
-
-def _start(
-    cluster: Cluster,
-    namespace: str,
-    name: str,
-    *,
-    image: str,
-    command: list[str],
-    mount: str,
-    env: Sequence[dict[str, Any]] = (),
-    port: int | None = None,
-    node: str | None = None,
-) -> None:
-    container: dict[str, Any] = {
-        "name": "main",
-        "image": image,
-        "command": command,
-        "env": [{"name": "PYTHONPATH", "value": "/app:/source"}, *env],
-        "securityContext": _RESTRICTED,
-        "volumeMounts": [{"name": "source", "mountPath": mount}],
-    }
-    if port is not None:
-        container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
-    spec: dict[str, Any] = {
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 0,
-        "containers": [container],
-        "volumes": [{"name": "source", "configMap": {"name": name}}],
-    }
-    if node is not None:
-        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
-    metadata = {"name": name, "namespace": namespace, "labels": {"test": name}}
-    account = cluster.api.path("v1", "ServiceAccount", namespace=namespace, name="default")
-    wait_until(lambda: cluster.api.find(account), deadline=READY_DEADLINE, describe=f"{account} is not there")
-    cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    ready = [f"pod/{name}", "--for=condition=Ready", f"--timeout={READY_DEADLINE:.0f}s"]
-    cluster.kubectl("wait", *ready, f"--namespace={namespace}", timeout=READY_DEADLINE + 10)
-
-
-def _pod(cluster: Cluster, namespace: str, name: str) -> str:
-    return cluster.api.path("v1", "Pod", namespace=namespace, name=name)
+    files = {file.name: file.read_text() for file in _FAKE.glob("*.py")}
+    command = ["python", "-m", "dev.fake_messages_api", "--host=0.0.0.0", f"--port={FAKE_PORT}"]
+    mount = "/source/dev/fake_messages_api"
+    how = {"image": image, "files": files, "command": command, "mount": mount}
+    return serve_pod(cluster, namespace, FAKE, port=FAKE_PORT, **how)
