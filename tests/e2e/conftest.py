@@ -17,6 +17,7 @@ from dev.kind_session import Session, shared_session
 from dev.metrics_server import install_metrics_server
 from dev.process import ChildDiedError, DeadlineError
 from dev.release import report
+from tests.e2e import servers
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,3 +87,16 @@ def namespace(kind: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     kind.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
     kind.api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def postgresql(session: Session, namespace: str) -> Iterator[servers.Server]:
+    """PostgreSQL in the namespace; key `url` of the Secret `database` is the address of an empty database."""
+    with servers.postgresql(session, namespace) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(session: Session, namespace: str) -> servers.Server:
+    """Redis in the namespace; key `url` of the Secret `redis` is its address."""
+    return servers.redis(session, namespace)

@@ -15,6 +15,7 @@ from dev.kind_session import Session
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, verdict
 from tests.e2e.agents import EXAMPLES, apply_file, caller, wait_ready
+from tests.e2e.servers import postgresql
 from tests.e2e.traffic import fake_messages_api
 from tests.e2e.volumes import volume_for
 
@@ -26,7 +27,7 @@ def test_an_example_gets_ready_and_all_its_agents_answer(
     session: Session, kind: Cluster, namespace: str, file: Path
 ) -> None:
     services = AgentServices(kind, namespace)
-    with volumes_for(session, namespace, file):
+    with stored(session, namespace, file):
         check(session, services, file)
 
 
@@ -38,10 +39,6 @@ def check(session: Session, services: AgentServices, file: Path) -> None:
     for name in names:
         if uses_provider(services.get(name)):
             provide(services, name, image=session.images.runtime)
-        if services.get(name)["spec"].get("state", {}).get("backend") == "PostgreSQL":
-            # No database is in this cluster: that it is used is shown to the runtime's own tests.
-            services.wait_not_ready("ReferenceNotFound", name)
-            continue
         assert "condition met" in wait_ready(kind, namespace, name)
         service = services.get(name)
         with caller(kind, namespace, name) as client:
@@ -56,12 +53,15 @@ def check(session: Session, services: AgentServices, file: Path) -> None:
 
 
 @contextmanager
-def volumes_for(session: Session, namespace: str, file: Path) -> Iterator[None]:
-    """Volumes for the claims of the AgentServices in a file."""
+def stored(session: Session, namespace: str, file: Path) -> Iterator[None]:
+    """Where the AgentServices in a file keep their state: a volume for a claim, a database."""
     with ExitStack() as stack:
         for document in yaml.safe_load_all(file.read_text()):
-            if document["kind"] == "AgentService" and document["spec"].get("state", {}).get("backend") == "Volume":
+            backend = document.get("spec", {}).get("state", {}).get("backend")
+            if backend == "Volume":
                 stack.enter_context(volume_for(session, namespace, f"{document['metadata']['name']}-data"))
+            elif backend == "PostgreSQL":
+                stack.enter_context(postgresql(session, namespace))
         yield
 
 
