@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import structlog
@@ -36,13 +37,14 @@ class ApiKeys:
     however many clients there are.
     """
 
-    def __init__(self, directory: Path, *, strong: bool = False) -> None:
-        """Read the keys in `directory`; `strong` refuses those that could be guessed.
+    def __init__(self, directory: Path, *, clients: Collection[str] = (), strong: bool = False) -> None:
+        """Read the keys of `clients` in `directory`, or all; `strong` refuses those that could be guessed.
 
         Raises:
             ConfigurationError: the directory is missing or holds no key, so nobody could call.
         """
         self._directory = directory
+        self._clients = frozenset(clients)
         self._pepper = secrets.token_bytes(32)
         self._principals: dict[bytes, str] = {}
         self._fingerprint: _Fingerprint = ()
@@ -59,8 +61,9 @@ class ApiKeys:
             ) from None
         if not self._principals:
             kind = f"key of {self._least_bytes} bytes or more" if strong else "key"
+            whose = f" of {', '.join(sorted(clients))}" if clients else ""
             raise ConfigurationError(
-                f"api_keys_directory {directory}: holds no {kind}; "
+                f"api_keys_directory {directory}: holds no {kind}{whose}; "
                 "put one file per client into the Secret, a key per line",
                 Ending.API_KEYS_UNUSABLE,
             )
@@ -100,9 +103,12 @@ class ApiKeys:
             return False
         principals = {}
         for path in files:
+            principal = path.name.removesuffix(PREVIOUS_KEY_SUFFIX)
+            if self._clients and principal not in self._clients:
+                continue
             for line in path.read_bytes().splitlines():
                 if len(key := line.strip()) >= self._least_bytes:
-                    principals[self._digest(key)] = path.name.removesuffix(PREVIOUS_KEY_SUFFIX)
+                    principals[self._digest(key)] = principal
         self._principals = principals
         self._fingerprint = fingerprint
         return True

@@ -163,6 +163,12 @@ class TasksConfig(_ConfigModel):
     """How long a task is left to a process that is not heard of."""
 
 
+class ClientConfig(_ConfigModel):
+    """Somebody who may call."""
+
+    name: str
+
+
 class RuntimeConfig(_ConfigModel):
     """Everything that one serving process needs to know, except the secrets, which are files."""
 
@@ -189,6 +195,8 @@ class RuntimeConfig(_ConfigModel):
     api_keys_directory: str
     """One file per client: its name is the principal, its lines are the keys valid now. A file NAME.previous holds
     further keys of the client NAME: those from before a rotation."""
+    clients: tuple[ClientConfig, ...] = ()
+    """Whose keys are valid; none: those of everybody who has a file there."""
     state: StateConfig
     tasks: TasksConfig = TasksConfig()
     trust_bundle_file: str | None = None

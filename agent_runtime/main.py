@@ -78,7 +78,11 @@ def _configuration(settings: Settings) -> AbstractContextManager[RuntimeConfig]:
 
 
 def _serve(settings: Settings, config: RuntimeConfig) -> None:
-    keys = ApiKeys(Path(config.api_keys_directory), strong=settings.environment == "production")
+    keys = ApiKeys(
+        Path(config.api_keys_directory),
+        clients=[client.name for client in config.clients],
+        strong=settings.environment == "production",
+    )
     admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
     listener = bind(settings.bind_address, settings.port, variable="PORT")
     admission = Admission(limit=config.max_concurrent_requests, queue_limit=config.max_queued_requests)

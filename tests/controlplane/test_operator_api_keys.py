@@ -12,7 +12,7 @@ import pytest
 from dev.api_client import ApiError
 from dev.cluster import Cluster
 from dev.process import wait_until
-from tests.controlplane.agent_services import DEADLINE, AgentServices
+from tests.controlplane.agent_services import DEADLINE, AgentServices, condition
 from tests.controlplane.fault_campaign import CRASHES, ON_WRITES, Case, Outcome, run
 from tests.controlplane.fault_lane import Step, lane, record_twice
 from tests.controlplane.operator_process import OperatorProcess, said
@@ -96,6 +96,63 @@ def test_a_lost_secret_of_a_rotated_key_begins_with_one_key(operator: OperatorPr
     operator.settle()
 
     assert keys(services).keys() == {"default"}
+
+
+def test_keys_that_somebody_else_keeps_are_mounted_and_the_generated_one_stays(
+    operator: OperatorProcess, services: AgentServices
+) -> None:
+    services.apply()
+    services.wait_ready()
+    generated = services.cluster.api.get(services.path("Secret", SECRET))
+
+    services.apply(access=kept_by_others("web"))
+    waiting = services.wait_not_ready("ReferenceNotFound")
+    secret = services.make_secret("callers", mobile="key-of-mobile-for-tests")
+    keyless = services.wait(lambda service: "has no key web" in message(service))
+    still = services.child("Deployment")["spec"]["template"]["spec"]["volumes"]
+    set_key(services, "key-of-web-for-tests")
+    services.wait_ready()
+    sets = len(services.replica_sets())
+    set_key(services, "another-key-of-web-for-tests")
+    operator.settle()
+
+    assert "Secret callers does not exist; it is needed for the API key of client web" in message(waiting)
+    assert "it is needed for the API key of client web" in message(keyless)
+    assert mounted(still) == SECRET
+    assert mounted(services.child("Deployment")["spec"]["template"]["spec"]["volumes"]) == secret["metadata"]["name"]
+    assert len(services.replica_sets()) == sets, "a new key was rolled out"
+    assert services.cluster.api.get(services.path("Secret", SECRET)) == generated
+
+    services.apply()
+    services.wait_ready()
+
+    assert mounted(services.child("Deployment")["spec"]["template"]["spec"]["volumes"]) == SECRET
+    assert services.cluster.api.get(services.path("Secret", SECRET)) == generated
+
+
+def kept_by_others(*clients: str) -> dict[str, Any]:
+    """Access by keys in the Secret callers."""
+    return {
+        "apiKeys": {"source": "Secret", "secretRef": {"name": "callers"}},
+        "clients": [{"name": client} for client in clients],
+    }
+
+
+def set_key(services: AgentServices, key: str) -> None:
+    """Give the client web a key."""
+    services.cluster.api.patch(services.path("Secret", "callers"), {"stringData": {"web": key}})
+
+
+def mounted(volumes: list[dict[str, Any]]) -> str:
+    """The Secret that pods have their API keys from."""
+    (found,) = (volume["secret"]["secretName"] for volume in volumes if volume["name"] == "api-keys")
+    return str(found)
+
+
+def message(service: dict[str, Any]) -> str:
+    """What ReferencesResolved says."""
+    found = condition(service, "ReferencesResolved")
+    return str(found["message"]) if found else ""
 
 
 @dataclass

@@ -71,7 +71,7 @@ def test_sec_6_no_key_is_shown_on_its_way_into_and_out_of_use(
 
 
 def test_sec_6_nothing_of_what_a_spec_names_is_shown(operator: OperatorProcess, services: AgentServices) -> None:
-    canaries = {name: secrets.token_urlsafe(24) for name in ("pull", "tls", "provider", "setting")}
+    canaries = {name: secrets.token_urlsafe(24) for name in ("pull", "tls", "provider", "setting", "callers")}
     for name, canary in canaries.items():
         services.make_secret(name, content=canary)
     authority = authority_pem()
@@ -88,6 +88,7 @@ def test_sec_6_nothing_of_what_a_spec_names_is_shown(operator: OperatorProcess, 
             "trustBundle": {"configMapKeyRef": {"name": "authority", "key": "content"}},
             "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "setting", "key": "content"}}}],
         },
+        access={"apiKeys": {"source": "Secret", "secretRef": {"name": "callers"}}, "clients": [{"name": "content"}]},
         exposure={"ingress": {"hosts": ["agents.example.com"], "tls": {"secretName": "tls"}}},
     )
     tell(services, wait_pod(services, "'running'"), "Unhealthy", UNHEALTHY)

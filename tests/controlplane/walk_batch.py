@@ -114,6 +114,8 @@ def make_references(services: AgentServices, specs: Iterable[Spec]) -> None:
         for made, keys in ((secrets, wanted.secrets), (config_maps, wanted.config_maps)):
             for name, key in keys:
                 made.setdefault(name, {}).setdefault(key, f"Value of {key}.")
+        for name, client in wanted.api_keys:
+            secrets.setdefault(name, {}).setdefault(client or "default", f"Key of {client}.")
         if wanted.trust_bundle is not None:
             name, key = wanted.trust_bundle
             config_maps.setdefault(name, {})[key] = authority

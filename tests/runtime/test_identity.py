@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.api_keys import ApiKeys
+from agent_runtime.settings import ConfigurationError
 from dev.process import wait_until
 from tests.runtime.runtime_process import KEY, OTHER_KEY, RuntimeProcess, runtime_process
 
@@ -48,16 +49,17 @@ def test_keys_are_renewed_as_the_kubelet_does_it_without_a_restart(tmp_path: Pat
     keys.mkdir()
     _publish(keys, "1", {"demo": "old-test-key\n"})
 
-    with runtime_process(tmp_path, api_keys_directory=str(keys)) as runtime:
+    with runtime_process(tmp_path, api_keys_directory=str(keys), clients=[{"name": "demo"}]) as runtime:
         assert runtime.chat(key="old-test-key").status_code == 200
 
-        _publish(keys, "2", {"demo": "new-test-key\nold-test-key\n"})
+        _publish(keys, "2", {"demo": "new-test-key\nold-test-key\n", "other": OTHER_KEY})
         wait_until(lambda: runtime.chat(key="new-test-key").status_code == 200, deadline=RENEWAL_SECONDS)
         assert runtime.chat(key="old-test-key").status_code == 200
 
         _publish(keys, "3", {"demo": "new-test-key\n"})
         wait_until(lambda: runtime.chat(key="old-test-key").status_code == 401, deadline=RENEWAL_SECONDS)
         assert runtime.chat(key="new-test-key").status_code == 200
+        assert runtime.chat(key=OTHER_KEY).status_code == 401
 
 
 async def test_the_key_from_before_a_rotation_is_the_same_clients(tmp_path: Path) -> None:
@@ -67,6 +69,19 @@ async def test_the_key_from_before_a_rotation_is_the_same_clients(tmp_path: Path
     keys = ApiKeys(tmp_path)
 
     assert [await keys.principal_of(key) for key in ("new-test-key", "old-test-key")] == ["demo", "demo"]
+
+
+async def test_only_clients_that_are_named_may_call(tmp_path: Path) -> None:
+    (tmp_path / "web").write_text("key-of-web-for-tests")
+    (tmp_path / "web.previous").write_text("old-key-of-web-for-tests")
+    (tmp_path / "mobile").write_text("key-of-mobile-for-tests")
+
+    keys = ApiKeys(tmp_path, clients=["web", "desk"])
+
+    presented = ("key-of-web-for-tests", "old-key-of-web-for-tests", "key-of-mobile-for-tests")
+    assert [await keys.principal_of(key) for key in presented] == ["web", "web", None]
+    with pytest.raises(ConfigurationError, match="holds no key of desk; put one file per client into the Secret"):
+        ApiKeys(tmp_path, clients=["desk"])
 
 
 async def test_a_key_may_have_any_letters(tmp_path: Path) -> None:

@@ -31,30 +31,20 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
         UnresolvedReference: ``context`` lacks what a ConfigMap key holds that goes into the configuration or the pods.
     """
     config_map = build_config_map(service, context)
+    autoscaling, ingress = service.spec.autoscaling, service.spec.exposure.ingress
     children = [
+        build_service_account(service),
         build_api_keys_secret(service),
         config_map,
-    ]
-    if claim := build_persistent_volume_claim(service):
-        children.append(claim)
-    children += [
+        build_persistent_volume_claim(service),
         build_deployment(service, context, config_map=config_map["metadata"]["name"]),
         build_service(service),
+        build_horizontal_pod_autoscaler(service, autoscaling) if autoscaling else None,
+        build_pod_disruption_budget(service),
+        build_network_policy(service, context),
+        build_ingress(service, ingress) if ingress else None,
+        build_http_route(service, context),
+        build_pod_monitor(service, context),
+        build_prometheus_rule(service, context),
     ]
-    if account := build_service_account(service):
-        children.insert(0, account)
-    if service.spec.autoscaling:
-        children.append(build_horizontal_pod_autoscaler(service, service.spec.autoscaling))
-    if budget := build_pod_disruption_budget(service):
-        children.append(budget)
-    if policy := build_network_policy(service, context):
-        children.append(policy)
-    if service.spec.exposure.ingress:
-        children.append(build_ingress(service, service.spec.exposure.ingress))
-    if route := build_http_route(service, context):
-        children.append(route)
-    if monitor := build_pod_monitor(service, context):
-        children.append(monitor)
-    if rule := build_prometheus_rule(service, context):
-        children.append(rule)
-    return children
+    return [child for child in children if child is not None]

@@ -21,7 +21,7 @@ def child_name(owner: str, suffix: str) -> str:
     return owner[: LONGEST - len(mark) - len(suffix)].rstrip("-") + mark + suffix
 
 
-def api_keys_secret(service: str) -> str:
+def generated_secret(service: str) -> str:
     """The Secret with the generated API keys."""
     return child_name(service, "-api-keys")
 

@@ -19,11 +19,11 @@ from agentservice_operator.builders.defaults import AgentDefaults, Proxy
 from agentservice_operator.builders.drain import drain
 from agentservice_operator.builders.hashing import short_hash
 from agentservice_operator.builders.labels import Object, common_labels, selector_labels, sorted_map
-from agentservice_operator.builders.names import LONGEST, api_keys_secret, data_claim
+from agentservice_operator.builders.names import LONGEST, data_claim
 from agentservice_operator.builders.proxy import proxy_variables
 from agentservice_operator.builders.quantities import canonical_resources
 from agentservice_operator.builders.raw import as_stored
-from agentservice_operator.builders.references import mounted_secrets
+from agentservice_operator.builders.references import api_keys_secret, mounted_secrets
 from agentservice_operator.builders.service import SERVING_PORT_NAME
 from agentservice_operator.builders.trust_bundle import (
     annotated_trust_bundle,
@@ -191,7 +191,7 @@ def _credentials_volume(secret: str) -> str:
 def _volumes(service: AgentService, config_map: str, credentials: dict[str, list[str]]) -> list[Object]:
     return [
         {"name": "config", "configMap": {"name": config_map}},
-        {"name": "api-keys", "secret": {"secretName": api_keys_secret(service.metadata.name)}},
+        {"name": "api-keys", "secret": {"secretName": api_keys_secret(service)}},
         *(
             {
                 "name": _credentials_volume(secret),

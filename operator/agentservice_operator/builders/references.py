@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agentservice_operator.api.v1alpha1.types import AgentService, SecretKeyRef
+from agentservice_operator.builders.names import generated_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,15 @@ class References:
 
     Args:
         secrets: Purpose by (Secret name, key).
+        api_keys: Purpose by (Secret name, client), where somebody else keeps the keys of callers; with None for the
+            client, the Secret alone must exist.
         config_maps: Purpose by (ConfigMap name, key).
         trust_bundle: ConfigMap name and key of the certificate authorities that the pods trust, where there are any.
         service_account: Name of the ServiceAccount that the pods run as, where somebody else keeps it.
     """
 
     secrets: dict[tuple[str, str], str]
+    api_keys: dict[tuple[str, str | None], str]
     config_maps: dict[tuple[str, str], str]
     trust_bundle: tuple[str, str] | None
     service_account: str | None
@@ -50,6 +54,7 @@ def references(service: AgentService) -> References:
     bundle = service.spec.runtime.trust_bundle
     return References(
         _sentences(secrets),
+        dict(_api_keys(service)),
         _sentences(config_maps),
         (bundle.config_map_key_ref.name, bundle.config_map_key_ref.key) if bundle else None,
         service.spec.runtime.service_account.name,
@@ -67,6 +72,23 @@ def mounted_secrets(service: AgentService) -> Iterator[tuple[SecretKeyRef, str]]
                 yield header.value_from.secret_key_ref, f"the header {header.name} of tool {tool.name}"
     if service.spec.state.postgresql:
         yield service.spec.state.postgresql.url_from.secret_key_ref, "the URL of the database"
+
+
+def api_keys_secret(service: AgentService) -> str:
+    """Name of the Secret with the keys of callers: somebody else's, or the generated one."""
+    reference = service.spec.access.api_keys.secret_ref
+    return reference.name if reference else generated_secret(service.metadata.name)
+
+
+def _api_keys(service: AgentService) -> Iterator[tuple[tuple[str, str | None], str]]:
+    access = service.spec.access
+    if access.api_keys.source != "Secret":
+        return
+    secret = api_keys_secret(service)
+    for name in sorted(client.name for client in access.clients):
+        yield (secret, name), f"the API key of client {name}"
+    if not access.clients:
+        yield (secret, None), "the API keys of callers"
 
 
 def _sentences(purposes: dict[tuple[str, str], list[str]]) -> dict[tuple[str, str], str]:

@@ -17,7 +17,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from agent_runtime.config import CREDENTIALS_DIRECTORY, ModelConfig, RuntimeConfig, StateConfig, ToolConfig
+from agent_runtime.config import (
+    CREDENTIALS_DIRECTORY,
+    DEFAULT_CLIENT,
+    ModelConfig,
+    RuntimeConfig,
+    StateConfig,
+    ToolConfig,
+)
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.config_map import runtime_config
 from agentservice_operator.builders.context import BuildContext
@@ -119,7 +126,8 @@ def _write(
 ) -> str:
     """Lay out what a pod would mount, and return the API key that callers use."""
     key = f"local-{secrets.token_urlsafe(24)}"
-    _write_private(folder / "api-keys" / "default", key)
+    client = config.clients[0].name if config.clients else DEFAULT_CLIENT
+    _write_private(folder / "api-keys" / client, key)
     for (name, secret_key), value in secret_values.items():
         _write_private(folder / "credentials" / name / secret_key, value)
     if trust_bundle is not None:

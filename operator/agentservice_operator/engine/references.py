@@ -111,7 +111,7 @@ class References:
         """
         namespace = service.metadata.namespace
         wanted = references(service)
-        used = {(namespace, name) for name, _ in (*wanted.config_maps, *wanted.secrets)}
+        used = {(namespace, name) for name, _ in (*wanted.config_maps, *wanted.secrets, *wanted.api_keys)}
         if wanted.trust_bundle is not None:
             used.add((namespace, wanted.trust_bundle[0]))
         if wanted.service_account is not None:
@@ -131,15 +131,15 @@ class References:
                 (namespace, name), key, _Use.TRUST_BUNDLE, "the trust bundle of the pods", problems
             )
         seen = len(problems)
-        for (name, key), purpose in wanted.secrets.items():
-            secret = await self._look_up(SECRET, (namespace, name), key)
-            if not secret.has(key):
-                problems.append(_missing("Secret", name, key if secret.exists else None, purpose))
+        for (secret, part), purpose in (*wanted.secrets.items(), *wanted.api_keys.items()):
+            found = await self._look_up(SECRET, (namespace, secret), part)
+            if not found.has(part):
+                problems.append(_missing("Secret", secret, part if found.exists else None, purpose))
         if wanted.service_account is not None:
             account = await self._look_up(SERVICE_ACCOUNT, (namespace, wanted.service_account))
             if not account.exists:
                 problems.append(_missing("ServiceAccount", wanted.service_account, None, "the pods, which run as it"))
-        unwatched = bool(wanted.secrets or wanted.service_account)
+        unwatched = bool(wanted.secrets or wanted.api_keys or wanted.service_account)
         watched = bool(wanted.config_maps or wanted.trust_bundle)
         again = FOUND_EVERY_SECONDS if len(problems) == seen else MISSING_EVERY_SECONDS
         return Resolved(values, trust_bundles, tuple(problems), unwatched or watched, again if unwatched else None)

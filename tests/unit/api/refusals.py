@@ -85,6 +85,29 @@ RULES = (
         "spec.autoscaling",
         "a volume serves a single pod: remove autoscaling",
     ),
+    Refusal(
+        {"spec.access.apiKeys": {"source": "Secret"}},
+        "spec.access.apiKeys.secretRef",
+        "secretRef must be set where source is Secret",
+    ),
+    Refusal(
+        {"spec.access.apiKeys": {"secretRef": {"name": "callers"}}},
+        "spec.access.apiKeys.secretRef",
+        "secretRef must be set where source is Secret, and only there",
+    ),
+    Refusal(
+        {"spec.access": {"clients": [{"name": "default"}, {"name": "web"}]}},
+        "spec.access.clients",
+        "the generated Secret knows the client default alone",
+    ),
+    Refusal(
+        {
+            "spec.access.apiKeys": {"source": "Secret", "secretRef": {"name": "callers"}},
+            "spec.access.clients": [{"name": "web.previous"}],
+        },
+        "spec.access.clients[0].name",
+        "name must not end in .previous",
+    ),
     Refusal({"metadata.name": "1st"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a.b"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a" * 51}, "", "metadata.name must be at most 50"),

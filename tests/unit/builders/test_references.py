@@ -49,6 +49,20 @@ def test_prompts_and_variables_are_references() -> None:
     assert found.secrets == {("backend", "key"): "the environment variable BACKEND_KEY"}
 
 
+def test_the_keys_of_callers_are_a_reference_where_somebody_else_keeps_them() -> None:
+    api_keys = {"source": "Secret", "secretRef": {"name": "callers"}}
+
+    assert references(agent_service()).api_keys == {}
+    assert references(agent_service(access={"apiKeys": api_keys})).api_keys == {
+        ("callers", None): "the API keys of callers"
+    }
+    clients = [{"name": "web"}, {"name": "mobile"}]
+    assert references(agent_service(access={"apiKeys": api_keys, "clients": clients})).api_keys == {
+        ("callers", "mobile"): "the API key of client mobile",
+        ("callers", "web"): "the API key of client web",
+    }
+
+
 def test_a_build_without_the_content_of_a_prompt_names_agent_config_map_and_key() -> None:
     reference = {"configMapKeyRef": {"name": "prompts", "key": "clerk"}}
     service = agent_service(agents=[{"name": "clerk", "systemPromptFrom": reference}])

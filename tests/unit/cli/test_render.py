@@ -45,7 +45,7 @@ def test_renders_every_example(example: Path, capsys: pytest.CaptureFixture[str]
     assert main(["render", "-f", str(example)]) == 0
 
     kinds = [item["kind"] for item in yaml.safe_load_all(capsys.readouterr().out)]
-    assert {"ServiceAccount", "Secret", "ConfigMap", "Deployment", "Service"} <= set(kinds)
+    assert {"ServiceAccount", "ConfigMap", "Deployment", "Service"} <= set(kinds)
 
 
 def test_the_objects_stand_on_their_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

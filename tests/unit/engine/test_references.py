@@ -126,6 +126,17 @@ async def test_a_secret_of_which_nobody_tells_the_keys_is_taken_for_whole(librar
     assert (await library.references.resolve(with_secret())).problems == ()
 
 
+@pytest.mark.parametrize(("client", "says"), [(None, None), ("api-key", None), ("web", "has no key web; it is needed")])
+async def test_a_client_without_a_key_is_named(library: Library, client: str | None, says: str | None) -> None:
+    access: Object = {"apiKeys": {"source": "Secret", "secretRef": {"name": "anthropic"}}}
+    access |= {"clients": [{"name": client}]} if client else {}
+    library.kubernetes.hold(SECRET, secret(HELD))
+
+    resolved = await library.references.resolve(parse(agent_service(spec={"access": access})))
+    assert [says in problem.message for problem in resolved.problems if says] == [True] * len(resolved.problems)
+    assert (len(resolved.problems), resolved.any) == (int(says is not None), True)
+
+
 async def test_of_secrets_only_metadata_is_read(library: Library) -> None:
     library.kubernetes.hold(SECRET, secret(HELD))
 

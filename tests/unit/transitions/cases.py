@@ -36,7 +36,6 @@ NEEDED = (Sort.CHANGE, Sort.DELETE, Sort.BOUND, Sort.REFUSED)
 """Of every leaf."""
 
 WITHOUT = {
-    ("spec.access.apiKeys.source", Sort.CHANGE): "it has one value",
     ("spec.defaultModel", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
     ("spec.agents[].model", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",
     ("spec.defaultAgent", Sort.BOUND): "it is one of the names, whose bounds are tried where they are given",

@@ -77,8 +77,10 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.state.volume.storageClassName": ("PersistentVolumeClaim spec.storageClassName",),
     "spec.state.volume.whenDeleted": ("PersistentVolumeClaim metadata.ownerReferences",),
     "spec.state.retentionDays": _CONFIGURATION,
-    "spec.access.apiKeys.source": (),
+    "spec.access.apiKeys.source": ("Secret", f"{_POD}.volumes", _REVISION),
+    "spec.access.apiKeys.secretRef": (f"{_POD}.volumes", _REVISION),
     "spec.access.apiKeys.rotation": ("Secret metadata.annotations",),
+    "spec.access.clients": _CONFIGURATION,
     "spec.exposure.service": ("Service spec",),
     "spec.exposure.service.annotations": ("Service metadata.annotations",),
     "spec.exposure.ingress": ("Ingress spec",),
@@ -100,7 +102,6 @@ for every kind."""
 
 TOUCHES_NOTHING = {
     "spec.paused": "while it is set, the engine writes no child",
-    "spec.access.apiKeys.source": "has one value",
 }
 """Leaves of which no child tells, and why."""
 

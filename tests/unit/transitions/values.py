@@ -91,6 +91,10 @@ BY_HAND = {
         others=({"type": "object", "properties": {"other": {"type": "integer"}}},),
         bounds=({}, {"type": "object", "additionalProperties": False}),
     ),
+    "spec.access.apiKeys.source": ByHand(
+        together=({"source": "Secret", "secretRef": {"name": "keys"}}, {"source": "Generated", "secretRef": None})
+    ),
+    "spec.access.clients[].name": ByHand(others=("Web_1.a",), refused=("web.previous", ".web", "a b", "a/b")),
     "spec.exposure.cors.allowedOrigins[]": ByHand(
         others=("http://[fd00::1]:8080",),
         bounds=("*", "http://a"),

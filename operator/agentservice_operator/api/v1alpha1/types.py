@@ -21,6 +21,7 @@ from agentservice_operator.api.markers import (
     matching,
     member_of,
 )
+from agentservice_operator.api.v1alpha1.access import Access, ApiKeys, Client
 from agentservice_operator.api.v1alpha1.base import (
     Annotations,
     ApiModel,
@@ -71,6 +72,7 @@ __all__ = [
     "ApiKeys",
     "ApiModel",
     "Autoscaling",
+    "Client",
     "ConfigMapKeyRef",
     "Credentials",
     "Disruption",
@@ -213,31 +215,6 @@ class Agent(ApiModel):
     """Most model calls of one request. In the last one the model must answer without tools."""
 
     rules: ClassVar = (exactly_one_of("systemPrompt", "systemPromptFrom"),)
-
-
-class ApiKeys(ApiModel):
-    """Keys that callers identify themselves with."""
-
-    source: Literal["Generated"] = "Generated"
-    """Generated: the operator makes the Secret NAME-api-keys, once, with the key `default`."""
-    rotation: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """A higher number makes a new key. The previous one stays valid, until the next rotation."""
-
-    rules: ClassVar = (
-        Cel(
-            "self.rotation >= oldSelf.rotation",
-            "rotation can only grow, for a key cannot come back: keep it, or raise it for a new key",
-            None,
-            ".rotation",
-        ),
-    )
-
-
-class Access(ApiModel):
-    """Who may call the agents."""
-
-    api_keys: ApiKeys = ApiKeys()
-    """Keys that callers identify themselves with."""
 
 
 class NetworkPolicy(ApiModel):
