@@ -228,7 +228,7 @@ MUTANTS = (
     Mutant(
         _FAULT,
         "children are made without a look at their owner",
-        f"{OPERATOR}/engine/children.py",
+        f"{OPERATOR}/engine/live_owner.py",
         "raise OwnerGone",
         "return",
         f"{TESTS}/test_faults_events.py"
@@ -248,6 +248,14 @@ MUTANTS = (
         f"{OPERATOR}/main.py",
         "workers=settings.workers",
         "workers=1",
+        f"{TESTS}/test_operator_scale.py::test_prf_9_many_are_written_side_by_side_with_no_request_too_many",
+    ),
+    Mutant(
+        _AT_ONCE,
+        "the AgentService is read for each of its children",
+        f"{OPERATOR}/engine/live_owner.py",
+        "self._alive = True",
+        "self._alive = False",
         f"{TESTS}/test_operator_scale.py::test_prf_9_many_are_written_side_by_side_with_no_request_too_many",
     ),
     Mutant(

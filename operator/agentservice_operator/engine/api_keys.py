@@ -12,8 +12,9 @@ from typing import Any
 from agent_runtime.config import DEFAULT_CLIENT, PREVIOUS_KEY_SUFFIX
 from agentservice_operator.api.v1alpha1.well_known import API_KEY_ROTATION_ANNOTATION
 from agentservice_operator.engine.cache import Service, controller_uid
-from agentservice_operator.engine.children import Memory, require_ours, require_owner
+from agentservice_operator.engine.children import Memory, require_ours
 from agentservice_operator.engine.kinds import SECRET
+from agentservice_operator.engine.live_owner import LiveOwner
 from agentservice_operator.engine.ownership import digest
 from agentservice_operator.engine.ports import FIELD_MANAGER, Kubernetes, Object, Recorder
 from agentservice_operator.metrics import Metrics
@@ -40,7 +41,7 @@ class ApiKeys:
         self._metrics = metrics
         self._clock = clock
 
-    async def ensure(self, owner: Service, intent: Object, memory: Memory) -> None:
+    async def ensure(self, owner: Service, intent: Object, memory: Memory, *, live_owner: LiveOwner) -> None:
         """Create the Secret with a fresh key where there is none; else rotate it if asked, and keep up its metadata.
 
         Raises:
@@ -55,7 +56,7 @@ class ApiKeys:
         secret = Related(SECRET.api_version, SECRET.kind, intent["metadata"]["name"])
         live = await self._kubernetes.get_metadata(SECRET, owner.namespace, secret.name)
         if live is None:
-            await require_owner(self._kubernetes, owner)
+            await live_owner.require()
             await self._create(intent)
             tell = api_key_created if memory.keys_seen is None else api_key_replaced
             self._recorder.record(owner.service, owner.uid, tell(secret))

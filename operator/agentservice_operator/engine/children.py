@@ -23,6 +23,7 @@ from agentservice_operator.engine.kinds import (
     Kind,
     ServiceKey,
 )
+from agentservice_operator.engine.live_owner import LiveOwner
 from agentservice_operator.engine.ownership import digest
 from agentservice_operator.engine.ports import (
     FIELD_MANAGER,
@@ -67,10 +68,6 @@ class KeptAsItIs(Exception):  # noqa: N818 - a state of the cluster, not an erro
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
         self.problem = problem
-
-
-class OwnerGone(Exception):  # noqa: N818 - a state of the cluster, not an error of ours
-    """The AgentService no longer exists, although its deletion has not been seen yet: nothing may be created for it."""
 
 
 @dataclass(slots=True)
@@ -126,7 +123,20 @@ class Children:
         self._metrics = metrics
         self._recorder = recorder
 
-    async def ensure(self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
+    def live_owner(self, owner: Service) -> LiveOwner:
+        """What the children of one wave share."""
+        return LiveOwner(self._kubernetes, owner)
+
+    async def ensure(
+        self,
+        owner: Service,
+        kind: Kind,
+        intent: Object,
+        memory: Memory,
+        policy: ReplicasPolicy,
+        *,
+        live_owner: LiveOwner,
+    ) -> None:
         """Make the live child equal to the intent, with no write where it is already.
 
         Raises:
@@ -142,7 +152,7 @@ class Children:
             intent = never_smaller(intent, volume)
         wanted = digest(intent)
         try:
-            tell = await self._bring(owner, kind, intent, memory, policy, wanted=wanted)
+            tell = await self._bring(owner, kind, intent, memory, policy, live_owner=live_owner, wanted=wanted)
         except (Rejected, Forbidden) as error:
             if volume is None:
                 raise
@@ -153,7 +163,15 @@ class Children:
         memory.settled[kind, name] = wanted
 
     async def _bring(
-        self, owner: Service, kind: Kind, intent: Object, memory: Memory, policy: ReplicasPolicy, *, wanted: str
+        self,
+        owner: Service,
+        kind: Kind,
+        intent: Object,
+        memory: Memory,
+        policy: ReplicasPolicy,
+        *,
+        live_owner: LiveOwner,
+        wanted: str,
     ) -> Callable[[Related], Occurrence] | None:
         """Write if need be; returns what there may be to tell about it."""
         name = intent["metadata"]["name"]
@@ -183,7 +201,7 @@ class Children:
             await self._change(child_projection(kind)(live), intent, memory, policy, unchanged=adopted)
             return child_adopted if adopted else child_repaired
         cache.forget(owner.namespace, name)
-        await require_owner(self._kubernetes, owner)
+        await live_owner.require()
         await self._create(owner, kind, intent, memory, policy)
         return child_recreated
 
@@ -295,18 +313,6 @@ def _to(child: Child, intent: Object, *, unchanged: bool) -> Object:
     if unchanged:
         precondition["resourceVersion"] = child.resource_version
     return {**intent, "metadata": {**intent["metadata"], **precondition}}
-
-
-async def require_owner(kubernetes: Kubernetes, owner: Service) -> None:
-    """A lost DELETED event must not make children that the garbage collector takes away again and again.
-
-    Raises:
-        OwnerGone: The AgentService no longer exists, or is on its way out.
-        KubernetesError: The API server could not be asked.
-    """
-    live = await kubernetes.get_metadata(AGENT_SERVICE, owner.namespace, owner.name)
-    if live is None or live["metadata"]["uid"] != owner.uid or "deletionTimestamp" in live["metadata"]:
-        raise OwnerGone
 
 
 def require_ours(owner: Service, kind: Kind, live: Object) -> bool:

@@ -22,7 +22,7 @@ from agentservice_operator.builders.deployment import revision as revision_of
 from agentservice_operator.builders.names import data_claim
 from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches, ChildFacts, Service
-from agentservice_operator.engine.children import Blocked, Children, KeptAsItIs, Memory, OwnerGone, ReplicasPolicy
+from agentservice_operator.engine.children import Blocked, Children, KeptAsItIs, Memory, ReplicasPolicy
 from agentservice_operator.engine.kinds import (
     CHILDREN,
     CONFIG_MAP,
@@ -38,6 +38,7 @@ from agentservice_operator.engine.kinds import (
     ServiceKey,
     Wave,
 )
+from agentservice_operator.engine.live_owner import LiveOwner, OwnerGone
 from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesError, Object, Recorder, Rejected
 from agentservice_operator.engine.references import References, Resolved
@@ -271,8 +272,10 @@ class Reconciler:
             The first problem that stands in the way, the first failure to try again after, and the problems that only
             have to be told.
         """
+        live_owner = self._children.live_owner(service)
         outcomes = await asyncio.gather(
-            *(self._apply_one(service, intent, memory, policy) for intent in intents), return_exceptions=True
+            *(self._apply_one(service, intent, memory, policy, live_owner=live_owner) for intent in intents),
+            return_exceptions=True,
         )
         problem: Problem | None = None
         failure: KubernetesError | None = None
@@ -312,12 +315,14 @@ class Reconciler:
             for kind, name in kinds
         )
 
-    async def _apply_one(self, service: Service, intent: Object, memory: Memory, policy: ReplicasPolicy) -> None:
+    async def _apply_one(
+        self, service: Service, intent: Object, memory: Memory, policy: ReplicasPolicy, *, live_owner: LiveOwner
+    ) -> None:
         kind = KIND_BY_NAME[intent["kind"]]
         if kind is SECRET:
-            await self._api_keys.ensure(service, intent, memory)
+            await self._api_keys.ensure(service, intent, memory, live_owner=live_owner)
         else:
-            await self._children.ensure(service, kind, intent, memory, policy)
+            await self._children.ensure(service, kind, intent, memory, policy, live_owner=live_owner)
 
     async def _report(
         self, service: Service, spec: AgentService | None, applied: _Applied, memory: Memory, *, paused: Paused | None

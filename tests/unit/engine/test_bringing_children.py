@@ -11,6 +11,7 @@ from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches
 from agentservice_operator.engine.children import Children, Memory, ReplicasPolicy
 from agentservice_operator.engine.kinds import AGENT_SERVICE, DEPLOYMENT, SECRET, SERVICE
+from agentservice_operator.engine.live_owner import LiveOwner
 from agentservice_operator.engine.ports import FIELD_MANAGER, REPLICAS_FIELD_MANAGER, Conflict, Object
 from agentservice_operator.metrics import Metrics
 
@@ -46,11 +47,19 @@ class Bench:
 
     async def ensure_service(self, intent: Object) -> None:
         """Bring the Service to an intent."""
-        await self.children.ensure(OWNER, SERVICE, intent, self.memory, ANY_COUNT)
+        await self.children.ensure(OWNER, SERVICE, intent, self.memory, ANY_COUNT, live_owner=self.live_owner())
 
     async def ensure_deployment(self, intent: Object, policy: ReplicasPolicy = ANY_COUNT) -> None:
         """Bring the Deployment to an intent."""
-        await self.children.ensure(OWNER, DEPLOYMENT, intent, self.memory, policy)
+        await self.children.ensure(OWNER, DEPLOYMENT, intent, self.memory, policy, live_owner=self.live_owner())
+
+    async def ensure_secret(self, intent: Object) -> None:
+        """Bring the key Secret to an intent."""
+        await self.api_keys.ensure(OWNER, intent, self.memory, live_owner=self.live_owner())
+
+    def live_owner(self) -> LiveOwner:
+        """That of a wave that begins."""
+        return LiveOwner(self.kubernetes, OWNER)
 
     def counts(self) -> list[tuple[str, int | None]]:
         """By write: the field manager, and the replicas that it stated."""
@@ -168,7 +177,9 @@ async def test_the_owners_of_the_key_secret_are_replaced_only_as_they_were_read(
     bench.kubernetes.hold(SECRET, config_map("hello-api-keys", ownerReferences=[], labels=OURS))
     wanted = {"name": "hello-api-keys", "namespace": NAMESPACE, "labels": OURS, "ownerReferences": [REFERENCE]}
 
-    await bench.api_keys.ensure(OWNER, {"kind": "Secret", "metadata": wanted}, bench.memory)
+    await bench.api_keys.ensure(
+        OWNER, {"kind": "Secret", "metadata": wanted}, bench.memory, live_owner=bench.live_owner()
+    )
 
     (patch,) = bench.kubernetes.written
     assert patch["metadata"] == {
@@ -222,7 +233,7 @@ async def test_a_new_key_is_news_and_its_value_is_not_told(bench: Bench) -> None
     wanted = {"name": "hello-api-keys", "namespace": NAMESPACE, "labels": OURS, "ownerReferences": [REFERENCE]}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": wanted}
     for _ in range(2):
-        await bench.api_keys.ensure(OWNER, secret, bench.memory)
+        await bench.ensure_secret(secret)
         bench.kubernetes.lose(SECRET, NAMESPACE, "hello-api-keys")
         bench.memory.keys_seen = (bench.memory.keys_seen or ("", 0.0))[0], 0.0  # long ago
 
@@ -240,7 +251,7 @@ def key_secret(**annotations: str) -> Object:
 async def test_a_rotation_is_one_write_in_which_the_server_moves_the_old_key(bench: Bench) -> None:
     bench.kubernetes.hold(SECRET, config_map("hello-api-keys", 10, labels=OURS, annotations={"note": "theirs"}))
 
-    await bench.api_keys.ensure(OWNER, key_secret(**{ROTATION: "2"}), bench.memory)
+    await bench.ensure_secret(key_secret(**{ROTATION: "2"}))
 
     assert bench.kubernetes.verbs()[:2] == ["get_metadata", "patch_json"]
     version, annotations, moved, new = bench.kubernetes.written[0]["operations"]
@@ -255,6 +266,6 @@ async def test_a_rotation_is_one_write_in_which_the_server_moves_the_old_key(ben
 async def test_what_was_rotated_as_often_or_more_is_not_rotated(bench: Bench, live: str) -> None:
     bench.kubernetes.hold(SECRET, config_map("hello-api-keys", 10, labels=OURS, annotations={ROTATION: live}))
 
-    await bench.api_keys.ensure(OWNER, key_secret(**{ROTATION: "2"}), bench.memory)
+    await bench.ensure_secret(key_secret(**{ROTATION: "2"}))
 
     assert "patch_json" not in bench.kubernetes.verbs()

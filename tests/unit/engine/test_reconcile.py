@@ -20,6 +20,7 @@ from agentservice_operator.engine.kinds import (
     SERVICE,
     SERVICE_ACCOUNT,
     Kind,
+    Wave,
 )
 from agentservice_operator.engine.pod_events import PodEvents
 from agentservice_operator.engine.ports import FIELD_MANAGER, Forbidden, KubernetesError, Object
@@ -255,6 +256,31 @@ async def test_a_later_agent_service_of_the_name_inherits_no_count(bench: Bench)
     await bench.reconcile(HELLO)
 
     assert bench.reconcile._memories[HELLO].replicas != 7
+
+
+async def test_each_wave_of_new_children_begins_with_a_look_at_the_agent_service(bench: Bench) -> None:
+    await bench.reconcile(HELLO)
+
+    creates = ("apply", "create")
+    waves = list[set[Wave]]()
+    for verb, kind, _ in bench.kubernetes.calls:
+        if (verb, kind) == ("get_metadata", AGENT_SERVICE.kind):
+            waves.append(set())
+        elif verb in creates:
+            waves[-1].add(CHILDREN[KIND[kind]])
+    assert [{wave} for wave in sorted(set().union(*waves))] == waves
+
+
+async def test_nothing_more_is_made_for_one_that_goes_between_two_waves(bench: Bench) -> None:
+    def go() -> None:
+        if any(call[:2] == ("apply", "ConfigMap") for call in bench.kubernetes.calls):
+            bench.kubernetes.lose(AGENT_SERVICE, NAMESPACE, "hello")
+
+    bench.kubernetes.before_answer = go
+
+    await bench.reconcile(HELLO)
+
+    assert {CHILDREN[KIND[kind]] for verb, kind, _ in bench.kubernetes.calls if verb == "apply"} == {min(Wave)}
 
 
 async def test_the_way_to_ready_is_told_once(bench: Bench) -> None:
