@@ -44,6 +44,14 @@ def test_what_callers_do_works_from_a_pod(session: Session, kind: Cluster, names
         assert caller.call("DELETE", f"/v1/conversations/{conversation}").status == 204
         assert problem(caller.call("GET", f"/v1/conversations/{conversation}")) == (404, "conversation_not_found")
 
+        accepted = caller.call("POST", "/v1/tasks", {"message": "Later"})
+        assert accepted.status == 202
+        events = caller.call("GET", f"{accepted.headers['location']}/events").events()
+        assert [event["status"] for event in events] == ["pending", "running", "completed"]
+        task = caller.call("GET", accepted.headers["location"]).json()
+        assert (task["status"], task["result"]["message"]) == ("completed", f"{ECHO}Later")
+        assert caller.call("DELETE", accepted.headers["location"]).status == 204
+
         named = caller.call("GET", "/v1/agents").json()["items"]
         assert {agent["name"] for agent in named} == {"front", "back"}
         assert caller.call("GET", "/v1/agents/back").json()["default"] is False
