@@ -14,6 +14,7 @@ from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, Object, condition, conditions
 from tests.e2e.agents import SMALL, wait_ready
+from tests.e2e.servers import DATABASE
 
 SHOWN_DEADLINE = 90.0
 """Seconds until the kubelet or the scheduler says what is wrong with a pod."""
@@ -36,16 +37,18 @@ class Trouble:
     Args:
         reason: what Ready says while it lasts.
         shows: whether a pod shows it; absent where it shows before there is a pod.
-        runtime: fields of spec.runtime that cause it.
-        spec: other fields of the spec that cause it.
+        runtime: fields of spec.runtime that cause it, and are taken back to mend it.
+        taken_back: other fields of the spec that are.
+        spec: fields that cause it and stay.
         cause: what causes it outside the AgentService.
-        mend: what a person does about it outside the AgentService; fields of `runtime` are taken back.
+        mend: what a person does about it outside the AgentService.
         says: a part of the sentence.
     """
 
     reason: str
     shows: Callable[[Object], object] | None = None
     runtime: dict[str, Any] = field(default_factory=dict)
+    taken_back: dict[str, Any] = field(default_factory=dict)
     spec: dict[str, Any] = field(default_factory=dict)
     cause: Callable[[AgentServices], object] = nothing
     mend: Callable[[AgentServices], object] = nothing
@@ -104,14 +107,15 @@ TROUBLES = {
     "a pod that crashes": Trouble(
         "CrashLooping",
         shows=restarts,
-        runtime={"env": [{"name": "BIND_ADDRESS", "value": "no address at all"}]},
-        says="it cannot listen on its port",
+        runtime={"env": [{"name": "LOG_FORMAT", "value": "no format at all"}]},
+        says="it refuses an environment variable",
     ),
-    "a probe that finds nobody": Trouble(
+    "a probe that finds no database": Trouble(
         "ProbeFailed",
         shows=lambda pod: seconds_running(pod) > START_SECONDS,
-        runtime={"env": [{"name": "BIND_ADDRESS", "value": "127.0.0.1"}]},
-        says="its startup probe fails (nothing listens on its port)",
+        taken_back={"state": DATABASE},
+        cause=lambda services: services.make_secret("database", url="postgresql://agents:none@nowhere.invalid/agents"),
+        says="its startup probe fails (status 503)",
     ),
     "a pod that fits nowhere": Trouble(
         "Unschedulable", shows=unschedulable, runtime={"nodeSelector": {"example.com/no-such": "node"}}
@@ -127,7 +131,7 @@ def test_a_trouble_is_named_and_its_end_is_noticed(kind: Cluster, namespace: str
     services = AgentServices(kind, namespace)
     trouble.cause(services)
 
-    services.apply(runtime={**SMALL, **trouble.runtime}, **trouble.spec)
+    services.apply(runtime={**SMALL, **trouble.runtime}, **trouble.taken_back, **trouble.spec)
     if trouble.shows is not None:
         wait_until(
             lambda: any(trouble.shows and trouble.shows(pod) for pod in services.pods()),
