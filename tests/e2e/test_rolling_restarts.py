@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
@@ -42,7 +43,7 @@ def test_restarts_lose_no_answer(session: Session, kind: Cluster, namespace: str
         lost = callers.lost()
         answered = {call["kind"] for call in callers.calls()}
 
-    assert lost == []
+    assert lost == [], json.dumps(lost)
     assert answered == set(kinds)
 
 
@@ -63,7 +64,8 @@ def test_a_stream_that_a_restart_cuts_is_told_so_and_can_be_read_on(
         wait_until(lambda: len(callers.calls()) >= 6, deadline=60, describe=callers.calls, interval=0.5)
         ended = callers.calls()
 
-    assert [call for call in ended if call["outcome"] != "shutting_down"] == []
+    untold = [call for call in ended if call["outcome"] != "shutting_down"]
+    assert untold == [], json.dumps(untold)
     assert {call["kind"] for call in ended} == {"stream", "run"}
 
 

@@ -81,7 +81,7 @@ def chat(**fields: Any) -> Ask:
 
     async def ask(client: httpx2.AsyncClient) -> Answer:
         answer = await client.post("/v1/chat", json={"message": "Hello", **fields})
-        return {"outcome": str(answer.status_code)}
+        return {"outcome": status_of(answer)}
 
     return ask
 
@@ -95,7 +95,7 @@ def conversation() -> Ask:
         said = f"This is message {next(numbers)}."
         answer = await client.post("/v1/chat", json={"message": said, **known})
         if answer.status_code != httpx2.codes.OK:
-            return {"outcome": f"{answer.status_code} {answer.json()['code']}", **known, "said": said}
+            return {"outcome": status_of(answer), **known, "said": said}
         known["conversation_id"] = answer.json()["conversation_id"]
         return {"outcome": "200", **known, "said": said}
 
@@ -108,7 +108,7 @@ def batch() -> Ask:
     async def ask(client: httpx2.AsyncClient) -> Answer:
         answer = await client.post("/v1/chat/batch", json={"items": [{"message": "Hello"}, {"message": "Bye"}]})
         if answer.status_code != httpx2.codes.OK:
-            return {"outcome": str(answer.status_code)}
+            return {"outcome": status_of(answer)}
         document = answer.json()
         return {"outcome": "200" if document["status"] == "completed" else json.dumps(document)}
 
@@ -160,7 +160,8 @@ class Reading:
     async def read(self, response: httpx2.Response, until: str = "") -> None:
         """Take events until there are no more, or until one of type `until`."""
         if response.status_code != httpx2.codes.OK:
-            self.outcome = str(response.status_code)
+            await response.aread()
+            self.outcome = status_of(response)
             return
         self.outcome = "broken off"
         async for number, data in events_of(response):
@@ -180,6 +181,12 @@ class Reading:
         elif data["type"] == "error":
             # An event without an id is about this connection, not about the run.
             self.outcome, self.ended = told(data), number is not None
+
+
+def status_of(answer: httpx2.Response) -> str:
+    """The status of an answer, with the code of the problem where it is one."""
+    code = "" if answer.status_code == httpx2.codes.OK else f" {answer.json()['code']}"
+    return f"{answer.status_code}{code}"
 
 
 def told(error: dict[str, Any]) -> str:
