@@ -84,6 +84,7 @@ def build_app(
             lifecycle=lifecycle,
             models=resources.models,
             database=resources.database,
+            tasks=resources.tasks,
             admission=admission,
             statistics=statistics,
         )

@@ -391,6 +391,14 @@ class LoadDocument(_Document):
     limit: int
 
 
+class UnfinishedTasksDocument(_Document):
+    """Tasks of all clients that are not over."""
+
+    pending: int
+    running: int
+    awaiting_approval: int
+
+
 class CpuDocument(_Document):
     """Seconds that the process has used."""
 
@@ -429,4 +437,6 @@ class HealthDocument(_Document):
     components: dict[str, ComponentDocument]
     agents: dict[str, AgentHealthDocument]
     requests: LoadDocument
+    tasks: UnfinishedTasksDocument | None
+    """Null where the database does not tell."""
     resources: ResourcesDocument

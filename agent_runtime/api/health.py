@@ -27,9 +27,12 @@ from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.state.database import Database, StateUnavailableError
+from agent_runtime.state.task import TaskStatus
+from agent_runtime.state.tasks import SqlTasks
 
 DATABASE_SECONDS = 2.0
 """After which a database that does not answer counts as failing."""
+_UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.AWAITING_APPROVAL)
 _PAGE_BYTES = resource.getpagesize()
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -50,6 +53,7 @@ def health_routes(
     lifecycle: Lifecycle,
     models: Mapping[str, Model],
     database: Database,
+    tasks: SqlTasks,
     admission: Admission,
     statistics: Statistics,
 ) -> APIRouter:
@@ -82,6 +86,7 @@ def health_routes(
             "components": components,
             "agents": agents,
             "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
+            "tasks": await _tasks(tasks),
             "resources": await asyncio.to_thread(_resources, config),
         }
         return json_response(document, HTTPStatus.SERVICE_UNAVAILABLE if status is Status.UNHEALTHY else HTTPStatus.OK)
@@ -115,6 +120,16 @@ async def _database(database: Database) -> dict[str, Any]:
         "latency_ms": round(1000 * (time.monotonic() - began), 1),
     }
     return {**component, "message": message} if message else component
+
+
+async def _tasks(tasks: SqlTasks) -> dict[str, int] | None:
+    """Of all clients, those that are not over; None where the database, which is a component, does not tell."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            counts = await tasks.counts()
+    except (StateUnavailableError, TimeoutError):
+        return None
+    return {status.value: counts[status] for status in _UNFINISHED}
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def test_a_chat_that_needs_approval_becomes_a_task_and_nothing_is_called(
     task = response.json()
     assert response.headers["location"] == f"/v1/tasks/{task['id']}"
     assert (task["status"], task["metadata"], task["position"]) == ("awaiting_approval", {"ticket": "17"}, None)
+    assert call(runtime, "GET", "/health").json()["tasks"]["awaiting_approval"] >= 1
     [approval] = task["approvals"]
     assert (approval["tool"], approval["input"], approval["decision"]) == ("order", {"dish": "Käse"}, None)
     assert server.calls == []

@@ -198,7 +198,10 @@ def _service(runtime: RuntimeProcess) -> None:
 
 @row("GET", "/health")
 def _health(runtime: RuntimeProcess) -> None:
-    assert get(runtime, "/health")["components"]["database"]["status"] == "healthy"
+    health = get(runtime, "/health")
+
+    assert health["components"]["database"]["status"] == "healthy"
+    assert health["tasks"].keys() == {"pending", "running", "awaiting_approval"}
 
 
 @row("GET", "/health/live")
