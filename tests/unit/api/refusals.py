@@ -126,6 +126,11 @@ RULES = (
         "spec.models[0].anthropic.baseURL",
         "baseURL must be an http or https URL of host, port and path only",
     ),
+    Refusal(
+        {"spec.exposure": {"cors": {"allowedOrigins": ["https://App.example.com"]}}},
+        "spec.exposure.cors.allowedOrigins[0]",
+        "an origin must be scheme, host and port only",
+    ),
     Refusal({"spec.agents.0.systemPrompt": REMOVED}, "spec.agents[0]", "set either systemPrompt or systemPromptFrom"),
     Refusal(
         {"spec.agents.0.systemPromptFrom": {"configMapKeyRef": {"name": "prompts", "key": "a"}}},
