@@ -102,6 +102,15 @@ class HttpToolConfig(_ConfigModel):
     headers: tuple[HeaderConfig, ...] = ()
 
 
+class McpServerConfig(_ConfigModel):
+    """The tools of an MCP server, by streamable HTTP."""
+
+    url: str
+    allowed_tools: tuple[str, ...] | None = None
+    """Names of tools as the server has them; absent: all that it lists."""
+    headers: tuple[HeaderConfig, ...] = ()
+
+
 class WebSearchConfig(_ConfigModel):
     """The web search of a model's provider."""
 
@@ -113,8 +122,9 @@ class ToolConfig(_ConfigModel):
     """Something that agents can do; exactly the member of its type is set."""
 
     name: str
-    type: Literal["HTTP", "WebSearch"]
+    type: Literal["HTTP", "MCP", "WebSearch"]
     http: HttpToolConfig | None = None
+    mcp: McpServerConfig | None = None
     web_search: WebSearchConfig | None = None
     timeout_seconds: Annotated[float, Field(gt=0)]
     approval: Literal["Never", "Always"] = "Never"

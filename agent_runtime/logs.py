@@ -13,6 +13,8 @@ from structlog.typing import EventDict, Processor
 
 # These log headers, bodies or prompts at DEBUG, whatever level the operator of the service asks for.
 _NEVER_BELOW_WARNING = ("anthropic", "httpx2", "httpcore2", "aiohttp", "asyncio", "uvicorn")
+# Logs what servers say, with a traceback for each mistake of theirs; whoever called them tells how that ended.
+_NEVER = ("mcp",)
 
 
 def configure(level: Literal["debug", "info", "warning", "error"], service: str, *, text: bool = False) -> None:
@@ -65,7 +67,8 @@ def configure(level: Literal["debug", "info", "warning", "error"], service: str,
 
 
 def _may_be_shown(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or record.name.partition(".")[0] not in _NEVER_BELOW_WARNING
+    library = record.name.partition(".")[0]
+    return library not in _NEVER and (record.levelno >= logging.WARNING or library not in _NEVER_BELOW_WARNING)
 
 
 def _to_json(event: EventDict, **_: Any) -> str:

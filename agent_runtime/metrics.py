@@ -37,5 +37,6 @@ TOOL_DURATION = Histogram(
     "agent_tool_duration_seconds", "Time of a call of a tool", ("agent", "tool", "outcome"), buckets=_REQUEST_BUCKETS
 )
 TASKS = Gauge("agent_tasks", "Tasks in the database, which every process that uses it counts", ("status",))
+MCP_SERVER_UP = Gauge("agent_mcp_server_up", "1 if an MCP server listed its tools when it was last asked", ("tool",))
 BUILD_INFO = Gauge("agent_build_info", "Always 1; the version of the runtime", ("version",))
 CONFIG_REVISION = Gauge("agent_config_revision", "Always 1; the pod template that this process runs", ("revision",))

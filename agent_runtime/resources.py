@@ -11,7 +11,7 @@ from typing import Any
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import open_models
 from agent_runtime.agent.tools import open_tools
-from agent_runtime.agent.tools.tool import Tool
+from agent_runtime.agent.tools.tool import ToolSource
 from agent_runtime.agent.turn import agent_handler
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.cost import Prices, open_prices
@@ -50,7 +50,7 @@ class Resources:
     statistics: Statistics
     models: Mapping[str, Model]
     prices: Prices
-    tools: Mapping[str, Tool]
+    tools: Mapping[str, ToolSource]
 
     def agent(self, conversations: ConversationStore) -> Handler:
         """What answers turns of these conversations."""

@@ -143,6 +143,8 @@ def _missing_members(config: RuntimeConfig) -> Iterable[str]:
     for tool in config.tools:
         if tool.type == "HTTP" and tool.http is None:
             yield f"tools[{tool.name}].http: is required for type HTTP"
+        if tool.type == "MCP" and tool.mcp is None:
+            yield f"tools[{tool.name}].mcp: is required for type MCP"
         if tool.type == "WebSearch" and tool.web_search is None:
             yield f"tools[{tool.name}].web_search: is required for type WebSearch"
 

@@ -13,7 +13,8 @@ from agent_runtime.agent.ledger import Account, Ledger
 from agent_runtime.agent.loop import run_loop
 from agent_runtime.agent.model import Model, ModelCallError, TextDelta
 from agent_runtime.agent.sources import sources_of
-from agent_runtime.agent.tools.tool import Tool
+from agent_runtime.agent.tools import offered
+from agent_runtime.agent.tools.tool import ToolSource
 from agent_runtime.api.errors import CONVERSATION_NOT_FOUND, STATE_UNAVAILABLE, UPSTREAM_OVERLOADED, ProblemError
 from agent_runtime.cost import Prices
 from agent_runtime.pipeline.turn import (
@@ -37,7 +38,7 @@ def agent_handler(
     models: Mapping[str, Model],
     prices: Prices,
     ledger: Ledger,
-    tools: Mapping[str, Tool],
+    tools: Mapping[str, ToolSource],
     conversations: ConversationStore,
     *,
     max_history_tokens: int,
@@ -53,7 +54,7 @@ def agent_handler(
         turn.context.conversation_id = conversation_id
         account = Account(ledger, turn.context.request_id, turn.principal, turn.agent.name, conversation_id)
         shown = _Shown(turn, conversation_id, conversations, emit)
-        own_tools = {tools[name].definition["name"]: tools[name] for name in turn.agent.tools}
+        own_tools = await offered(tools[name] for name in turn.agent.tools)
         try:
             outcome = await run_loop(
                 turn, model=model, prices=prices, account=account, tools=own_tools, history=history, show=shown.show

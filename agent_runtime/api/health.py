@@ -19,6 +19,7 @@ from starlette.responses import Response
 from agent_runtime import __version__
 from agent_runtime.agent.health import Health as ModelHealth
 from agent_runtime.agent.model import Model
+from agent_runtime.agent.tools.tool import ToolSource
 from agent_runtime.api.answers import HealthDocument
 from agent_runtime.api.json_response import json_response
 from agent_runtime.api.openapi import operation
@@ -52,6 +53,7 @@ def health_routes(
     *,
     lifecycle: Lifecycle,
     models: Mapping[str, Model],
+    tools: Mapping[str, ToolSource],
     database: Database,
     tasks: SqlTasks,
     admission: Admission,
@@ -59,13 +61,14 @@ def health_routes(
 ) -> APIRouter:
     """GET /health."""
     router = APIRouter(tags=["Service"])
-
+    servers = [tool.name for tool in config.tools if tool.mcp is not None]
     statuses = (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
 
     @router.get("/health", **operation("Read how the service does", answer=HealthDocument, statuses=statuses))
     async def health() -> Response:
         components = {"database": await _database(database)}
         components |= {f"model {name}": _model(model) for name, model in models.items()}
+        components |= {f"tool {name}": _mcp_server(tools[name]) for name in servers}
         agents = {
             name: {
                 "status": Status.DEGRADED if each.degraded else Status.HEALTHY,
@@ -138,6 +141,13 @@ def _model(model: Model) -> dict[str, Any]:
     if now.health is ModelHealth.FAILING:
         return {"status": Status.UNHEALTHY, "message": f"its latest calls failed: {now.code}"}
     return {"status": Status.HEALTHY}
+
+
+def _mcp_server(tool: ToolSource) -> dict[str, Any]:
+    """From the looks at its tools that were needed. Without them agents answer all the same."""
+    if tool.fault is None:
+        return {"status": Status.HEALTHY}
+    return {"status": Status.DEGRADED, "message": f"it {tool.fault}"}
 
 
 def _resources(config: RuntimeConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,8 @@ class ToolServer:
     calls: list[Call] = field(default_factory=list)
     answer: Response | None = None
     """What ``/answer`` answers."""
+    rpc: Callable[[dict[str, Any]], object] | None = None
+    """What ``/rpc`` answers to a request of JSON-RPC."""
     pair: asyncio.Barrier = field(default_factory=lambda: asyncio.Barrier(2))
     """Where callers of ``/together`` wait for each other."""
 
@@ -55,6 +57,9 @@ class ToolServer:
                 return RedirectResponse(f"{self.url}/secret")
             case "/answer" if self.answer is not None:
                 return self.answer
+            case "/rpc" if self.rpc is not None:
+                asked = await request.json()
+                return JSONResponse({"jsonrpc": "2.0", "id": asked.get("id"), "result": self.rpc(asked)})
             case "/headers":
                 return JSONResponse(dict(request.headers), 500)
             case "/together":

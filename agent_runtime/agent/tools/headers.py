@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent_runtime.config import HeaderConfig
 from agent_runtime.credentials import CredentialsFile, read_header
+from agent_runtime.settings import ConfigurationError
 
 REDACTED = "[redacted]"
 
@@ -43,3 +44,22 @@ class ToolHeaders:
                 if secret:
                     text = text.replace(secret, REDACTED)
         return text
+
+
+def open_headers(field: str, headers: Sequence[HeaderConfig]) -> ToolHeaders:
+    """The headers of one tool.
+
+    Args:
+        field: of the configuration, where they are.
+        headers: as they are there.
+
+    Raises:
+        ConfigurationError: a file has no value.
+    """
+    try:
+        return ToolHeaders(headers)
+    except OSError as error:
+        reason = f"{error.filename} cannot be read ({error.strerror})"
+    except ValueError as error:
+        reason = f"the file of a value {error}"
+    raise ConfigurationError(f"{field}: {reason}; put the value into the Secret that is mounted there")

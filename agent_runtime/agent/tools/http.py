@@ -10,15 +10,16 @@ from urllib.parse import quote
 import httpx2
 import orjson
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # has no types
-from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]  # as above
+from jsonschema.exceptions import best_match  # type: ignore[import-untyped]  # as above
 from referencing import Registry
 
 from agent_runtime import __version__
 from agent_runtime.agent.model import Block
-from agent_runtime.agent.tools.headers import ToolHeaders
+from agent_runtime.agent.tools.headers import open_headers
 from agent_runtime.agent.tools.outbound import CONNECT_SECONDS, CheckedTransport, ForbiddenAddressError
-from agent_runtime.agent.tools.tool import ToolCallError, ToolOutput
+from agent_runtime.agent.tools.tool import Tool, ToolCallError, ToolOutput
 from agent_runtime.config import HttpToolConfig, ToolConfig
+from agent_runtime.input_schema import input_schema_fault
 from agent_runtime.settings import ConfigurationError
 
 ANSWER_LIMIT_BYTES = 256 * 1024
@@ -41,6 +42,8 @@ class HttpTool:
         ConfigurationError: its schema is none, or the file of a header has no value.
     """
 
+    fault: str | None = None
+
     def __init__(self, config: ToolConfig, http: HttpToolConfig, tls: ssl.SSLContext, *, loopback: bool) -> None:
         self.source = config.name
         self.timeout_seconds = config.timeout_seconds
@@ -54,8 +57,12 @@ class HttpTool:
         self._method = http.method
         self._url = http.url
         self._validator = _validator(config.name, http.input_schema)
-        self._headers = _headers(config.name, http)
+        self._headers = open_headers(f"tools[{config.name}].http.headers", http.headers)
         self._transport = CheckedTransport(tls, loopback=loopback)
+
+    async def offered(self) -> tuple[Tool, ...]:
+        """Itself."""
+        return (self,)
 
     async def call(self, arguments: dict[str, Any], *, call_id: str) -> ToolOutput:
         """Send the request; see Tool.call."""
@@ -152,25 +159,7 @@ def _text(body: bytes, charset: str | None) -> str:
 
 
 def _validator(name: str, schema: dict[str, Any]) -> Draft202012Validator:
-    if schema.get("type") != "object":
-        raise ConfigurationError(f'tools[{name}].http.input_schema: its type must be "object", as models call tools so')
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise ConfigurationError(
-            f"tools[{name}].http.input_schema: {error.json_path}: {error.message}; correct the JSON schema"
-        ) from None
+    if fault := input_schema_fault(schema):
+        raise ConfigurationError(f"tools[{name}].http.input_schema: {fault}; correct the JSON schema")
     # An empty registry: a reference to another document is not fetched.
     return Draft202012Validator(schema, registry=Registry())
-
-
-def _headers(name: str, http: HttpToolConfig) -> ToolHeaders:
-    try:
-        return ToolHeaders(http.headers)
-    except OSError as error:
-        reason = f"{error.filename} cannot be read ({error.strerror})"
-    except ValueError as error:
-        reason = f"the file of a value {error}"
-    raise ConfigurationError(
-        f"tools[{name}].http.headers: {reason}; put the value into the Secret that is mounted there"
-    )

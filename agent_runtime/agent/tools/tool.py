@@ -59,6 +59,17 @@ class Tool(Protocol):
         """
         ...
 
+
+class ToolSource(Protocol):
+    """A tool of the AgentService: one that models can call, or a server of many."""
+
+    fault: str | None
+    """Why it offers nothing now, or nothing new; None: it is well, as far as it is known."""
+
+    async def offered(self) -> tuple[Tool, ...]:
+        """What models can call now. Never raises, and takes no longer than a look at a server."""
+        ...
+
     async def aclose(self) -> None:
         """Let go of connections."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from agent_runtime.config import (
     API_KEYS_DIRECTORY,
@@ -17,6 +18,7 @@ from agent_runtime.config import (
     ClientConfig,
     HeaderConfig,
     HttpToolConfig,
+    McpServerConfig,
     ModelConfig,
     PricingConfig,
     RuntimeConfig,
@@ -30,6 +32,7 @@ from agentservice_operator.api.v1alpha1.types import (
     Header,
     HTTPTool,
     Ingress,
+    MCPServer,
     Model,
     Pricing,
     SecretKeyRef,
@@ -151,6 +154,7 @@ def _tool(tool: Tool) -> ToolConfig:
         name=tool.name,
         type=tool.type,
         http=tool.http and _http_tool(tool.http),
+        mcp=tool.mcp and _mcp_server(tool.mcp),
         web_search=tool.web_search and WebSearchConfig(max_uses=tool.web_search.max_uses),
         timeout_seconds=tool.timeout_seconds,
     )
@@ -162,8 +166,20 @@ def _http_tool(tool: HTTPTool) -> HttpToolConfig:
         method=tool.method,
         url=tool.url,
         input_schema={"type": "object", **tool.input_schema},
-        headers=tuple(_header(header) for header in sorted(tool.headers, key=lambda header: header.name)),
+        headers=_headers(tool.headers),
     )
+
+
+def _mcp_server(server: MCPServer) -> McpServerConfig:
+    return McpServerConfig(
+        url=server.url,
+        allowed_tools=None if server.allowed_tools is None else tuple(sorted(server.allowed_tools)),
+        headers=_headers(server.headers),
+    )
+
+
+def _headers(headers: Iterable[Header]) -> tuple[HeaderConfig, ...]:
+    return tuple(_header(header) for header in sorted(headers, key=lambda header: header.name))
 
 
 def _header(header: Header) -> HeaderConfig:

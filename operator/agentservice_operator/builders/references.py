@@ -67,7 +67,7 @@ def mounted_secrets(service: AgentService) -> Iterator[tuple[SecretKeyRef, str]]
         if model.anthropic:
             yield model.anthropic.credentials.secret_key_ref, f"the credentials of model {model.name}"
     for tool in service.spec.tools:
-        for header in tool.http.headers if tool.http else ():
+        for header in tool.headers:
             if header.value_from:
                 yield header.value_from.secret_key_ref, f"the header {header.name} of tool {tool.name}"
     if service.spec.state.postgresql:

@@ -13,13 +13,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
 from agent_runtime.config import (
     CREDENTIALS_DIRECTORY,
     DEFAULT_CLIENT,
+    HeaderConfig,
     ModelConfig,
     RuntimeConfig,
     StateConfig,
@@ -160,15 +161,13 @@ def _with_local_credentials(model: ModelConfig, folder: Path) -> ModelConfig:
 
 
 def _with_local_headers(tool: ToolConfig, folder: Path) -> ToolConfig:
-    if tool.http is None:
-        return tool
-    headers = tuple(
-        header.model_copy(update={"value_file": _local_secret(header.value_file, folder)})
-        if header.value_file
-        else header
-        for header in tool.http.headers
-    )
-    return tool.model_copy(update={"http": tool.http.model_copy(update={"headers": headers})})
+    def local(headers: Iterable[HeaderConfig]) -> dict[str, tuple[HeaderConfig, ...]]:
+        files = ((header, header.value_file and _local_secret(header.value_file, folder)) for header in headers)
+        return {"headers": tuple(header.model_copy(update={"value_file": file}) for header, file in files)}
+
+    http = tool.http and tool.http.model_copy(update=local(tool.http.headers))
+    mcp = tool.mcp and tool.mcp.model_copy(update=local(tool.mcp.headers))
+    return tool.model_copy(update={"http": http, "mcp": mcp})
 
 
 def _local_secret(file: str, folder: Path) -> str:

@@ -18,6 +18,7 @@ TOOL: Final = {
     "type": "HTTP",
     "http": {"method": "GET", "url": "https://api.example.com/{city}", "inputSchema": {}},
 }
+SERVER: Final = {"name": "docs", "type": "MCP", "mcp": {"url": "https://mcp.example.com/mcp"}}
 SPREAD: Final = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
 RESERVED: Final = "keys under agentservice.dev/ and app.kubernetes.io/ are set by the operator"
 MISNAMED: Final = "every key must be a name of at most 63 letters"
@@ -176,6 +177,28 @@ RULES = (
             ({"name": "Host", "value": "localhost"}, ".name", "remove it"),
             ({"name": "idempotency-key", "valueFrom": KEY}, ".name", "remove it"),
             ({"name": "X-Tenant"}, "", "set either value or valueFrom"),
+        )
+    ),
+    Refusal({"spec.tools": [{"name": "a", "type": "MCP"}]}, "spec.tools[0].mcp", "mcp must be set where type is MCP"),
+    *(
+        Refusal(
+            {"spec.tools": [SERVER], "spec.tools.0.mcp.url": url},
+            "spec.tools[0].mcp.url",
+            "secrets belong into headers",
+        )
+        for url in (
+            "https://mcp.example.com/{tenant}",
+            "https://me:pw@mcp.example.com/",
+            "http://a/#b",
+            "mcp.example.com",
+        )
+    ),
+    *(
+        Refusal({"spec.tools": [SERVER], "spec.tools.0.mcp.headers": [header]}, f"spec.tools[0].mcp.headers{at}", says)
+        for header, at, says in (
+            ({"name": "Authorization", "value": "Bearer x"}, "[0].value", "put it into a Secret"),
+            ({"name": "Mcp-Session-Id", "value": "x"}, "", "the protocol has them"),
+            ({"name": "accept", "value": "x"}, "", "the protocol has them"),
         )
     ),
     Refusal({"spec.models": [ECHO, ECHO | {"name": "b"}]}, "spec.defaultModel", "defaultModel is needed where there"),

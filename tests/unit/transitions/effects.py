@@ -29,6 +29,7 @@ TOUCHES: dict[str, tuple[str, ...]] = {
     "spec.tools": _CONFIGURATION,
     "spec.tools[].type": (*_CONFIGURATION, f"{_POD}.containers"),
     "spec.tools[].http.headers[].valueFrom": (*_CONFIGURATION, f"{_POD}.containers"),
+    "spec.tools[].mcp.headers[].valueFrom": (*_CONFIGURATION, f"{_POD}.containers"),
     "spec.maxHistoryTokens": _CONFIGURATION,
     "spec.requestTimeoutSeconds": ("HTTPRoute spec.rules", *_CONFIGURATION, f"{_POD}.terminationGracePeriodSeconds"),
     "spec.runtime.image": (f"{_POD}.containers", _REVISION),

@@ -70,9 +70,21 @@ BY_HAND = {
             {
                 "type": "HTTP",
                 "http": {"method": "POST", "url": "http://a.b.svc/", "inputSchema": {}},
+                "mcp": None,
                 "webSearch": None,
             },
         )
+    ),
+    "spec.tools[].mcp.url": ByHand(
+        others=("http://[fd00::1]:8080/mcp?a=b",),
+        bounds=("http://a",),
+        refused=(
+            "mcp.example.com",
+            "ftp://mcp.example.com/",
+            "https://me:pw@mcp.example.com/",
+            "http://a/{b}",
+            "http://a#b",
+        ),
     ),
     "spec.tools[].http.url": ByHand(
         others=("http://[fd00::1]:8080/{a}/b?c={d}&e=f",),

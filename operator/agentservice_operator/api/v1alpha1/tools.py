@@ -12,6 +12,7 @@ from agentservice_operator.api.markers import (
     Cel,
     ListMap,
     PreserveUnknown,
+    SetList,
     exactly_one_of,
     matching,
     member_of,
@@ -23,17 +24,31 @@ _RESERVED_HEADER = (
     r"(?i)^(host|content-length|content-encoding|transfer-encoding|connection|keep-alive|trailer|upgrade|"
     r"accept-encoding|idempotency-key)$"
 )
-_SEGMENT = r"([-A-Za-z0-9._~%!$&'()*+,;=:@/]|\{[A-Za-z_][A-Za-z0-9_]*\})*"
+_PROTOCOL_HEADER = r"(?i)^(accept|content-type|last-event-id|mcp-.*)$"
+_HOST = r"https?://([-A-Za-z0-9._]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+_LITERAL = r"[-A-Za-z0-9._~%!$&'()*+,;=:@/]"
+_SEGMENT = rf"({_LITERAL}|\{{[A-Za-z_][A-Za-z0-9_]*\}})*"
 
 ToolURL = Annotated[
     str,
     Field(min_length=1, max_length=2048),
     matching(
-        rf"^https?://([-A-Za-z0-9._]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/{_SEGMENT})?(\?({_SEGMENT}|\?)*)?$",
+        rf"^{_HOST}(/{_SEGMENT})?(\?({_SEGMENT}|\?)*)?$",
         "url must be an http or https URL whose {placeholders} come after the host, without user information and "
         "fragment: secrets belong into headers",
     ),
 ]
+
+ServerURL = Annotated[
+    str,
+    Field(min_length=1, max_length=2048),
+    matching(
+        rf"^{_HOST}(/{_LITERAL}*)?(\?({_LITERAL}|\?)*)?$",
+        "url must be an http or https URL without user information and fragment: secrets belong into headers",
+    ),
+]
+
+ToolName = Annotated[str, Field(min_length=1, max_length=128, pattern="^[!-~]+$")]
 
 
 class HeaderSource(ApiModel):
@@ -89,6 +104,29 @@ class HTTPTool(ApiModel):
     """Headers of each request. Values of Secrets are hidden in what the tool returns."""
 
 
+class MCPServer(ApiModel):
+    """The tools of a server that speaks the Model Context Protocol over streamable HTTP."""
+
+    url: ServerURL
+    """Address of the server, such as `https://mcp.example.com/mcp`. The host may be a Service of the cluster, but not
+    the pod itself, a link-local address or the API server."""
+    allowed_tools: Annotated[list[ToolName], Field(min_length=1, max_length=128), SetList()] | None = None
+    """Names of the tools that agents may use, as the server has them, and no others. Absent: all that it lists, also in
+    the future."""
+    headers: Annotated[list[Header], Field(max_length=16), ListMap("name")] = []
+    """Headers of each request. Values of Secrets are hidden in what the tools return."""
+
+    rules: ClassVar = (
+        Cel(
+            f"!has(self.headers) || self.headers.all(header, !header.name.matches(r'{_PROTOCOL_HEADER}'))",
+            "headers must not be Accept, Content-Type, Last-Event-ID or begin with MCP-: the protocol has them",
+            lambda server: all(re.search(_PROTOCOL_HEADER, header.name) is None for header in server.headers),
+            ".headers",
+            "FieldValueForbidden",
+        ),
+    )
+
+
 class WebSearch(ApiModel):
     """The web search of a model's provider."""
 
@@ -100,14 +138,23 @@ class Tool(ApiModel):
     """Something that agents can do."""
 
     name: DnsLabel
-    """Name of the tool, unique in the AgentService; the model calls HTTP tools by this name."""
-    type: Literal["HTTP", "WebSearch"]
-    """HTTP: a request to an address. WebSearch: the model's provider searches the web, with provider Anthropic."""
+    """Name of the tool, unique in the AgentService. The model calls an HTTP tool by this name, and a tool of an MCP
+    server by `NAME_TOOL`."""
+    type: Literal["HTTP", "MCP", "WebSearch"]
+    """HTTP: a request to an address. MCP: the tools of a server. WebSearch: the model's provider searches the web, with
+    provider Anthropic."""
     http: HTTPTool | None = None
     """The request, with type HTTP."""
+    mcp: MCPServer | None = None
+    """The server, with type MCP."""
     web_search: WebSearch | None = None
     """The search, with type WebSearch."""
     timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 20
     """How long a call may take. The model is told if it takes longer. Of a WebSearch the provider decides that."""
 
-    rules: ClassVar = member_of("type", {"HTTP": "http", "WebSearch": "webSearch"})
+    rules: ClassVar = member_of("type", {"HTTP": "http", "MCP": "mcp", "WebSearch": "webSearch"})
+
+    @property
+    def headers(self) -> list[Header]:
+        """Of its requests."""
+        return (self.http.headers if self.http else []) + (self.mcp.headers if self.mcp else [])

@@ -44,7 +44,7 @@ from agentservice_operator.api.v1alpha1.exposure import (
 )
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.state import State, Volume
-from agentservice_operator.api.v1alpha1.tools import Header, HeaderSource, HTTPTool, Tool, WebSearch
+from agentservice_operator.api.v1alpha1.tools import Header, HeaderSource, HTTPTool, MCPServer, Tool, WebSearch
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
     Disruption,
@@ -87,6 +87,7 @@ __all__ = [
     "IngressTLS",
     "InheritedMetadata",
     "LocalObjectReference",
+    "MCPServer",
     "Model",
     "NetworkPolicy",
     "ObjectMeta",
