@@ -44,6 +44,7 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with running() as provider, mcp_server(directory / "mcp") as server:
         tools = [
             mcp_tool("docs", server.url, allowed_tools=["search", "fail"]),
+            mcp_tool("asked", server.url, allowed_tools=["search"]) | {"approval": "Always"},
             mcp_tool("away", f"http://127.0.0.1:{away}/mcp"),
         ]
         agents = [
@@ -51,6 +52,7 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             {"name": "hopeful", "tools": ["docs", "away"], "model": "main"},
             {"name": "lonely", "tools": ["away"], "model": "main"},
             {"name": "echo", "tools": ["docs"], "model": "echo"},
+            {"name": "careful", "tools": ["asked"], "model": "echo"},
         ]
         with runtime_process(
             directory,
@@ -104,6 +106,26 @@ def test_echo_calls_the_tools_of_a_server(served: Served) -> None:
     answer = served.runtime.chat('/tool docs_search {"query": "x"}', agent="echo").json()
 
     assert f"x: {SEARCHED}" in answer["message"]
+
+
+def test_a_call_of_a_server_waits_for_approval(served: Served) -> None:
+    runtime, headers = served.runtime, {"X-API-Key": KEY}
+
+    asked = runtime.chat('/tool asked_search {"query": "x"}', agent="careful")
+    task = asked.json()
+    [approval] = task["approvals"]
+    path = f"{asked.headers['Location']}/approvals/{approval['call']}"
+    decided = runtime.client.post(path, json={"decision": "approve"}, headers=headers)
+
+    assert (asked.status_code, task["status"]) == (202, "awaiting_approval")
+    assert (approval["tool"], approval["input"]) == ("asked_search", {"query": "x"})
+    assert decided.status_code == 200
+
+    def completed() -> str | None:
+        now = runtime.client.get(asked.headers["Location"], headers=headers).json()
+        return now["result"]["message"] if now["status"] == "completed" else None
+
+    assert f"x: {SEARCHED}" in wait_until(completed, deadline=30)
 
 
 def test_an_agent_goes_on_without_a_server_that_is_away(served: Served) -> None:

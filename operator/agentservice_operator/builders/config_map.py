@@ -157,6 +157,7 @@ def _tool(tool: Tool) -> ToolConfig:
         mcp=tool.mcp and _mcp_server(tool.mcp),
         web_search=tool.web_search and WebSearchConfig(max_uses=tool.web_search.max_uses),
         timeout_seconds=tool.timeout_seconds,
+        approval=tool.approval,
     )
 
 

@@ -156,6 +156,11 @@ RULES = (
         "webSearch must be set where type",
     ),
     Refusal(
+        {"spec.tools": [{"name": "a", "type": "WebSearch", "webSearch": {}, "approval": "Always"}]},
+        "spec.tools[0].approval",
+        "nobody can be asked",
+    ),
+    Refusal(
         {"spec.tools": [{"name": name, "type": "WebSearch", "webSearch": {}} for name in ("a", "b")]},
         "spec.tools",
         "models know one web search",

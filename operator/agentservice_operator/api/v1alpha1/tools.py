@@ -152,7 +152,18 @@ class Tool(ApiModel):
     timeout_seconds: Annotated[int, Field(ge=1, le=600)] = 20
     """How long a call may take. The model is told if it takes longer. Of a WebSearch the provider decides that."""
 
-    rules: ClassVar = member_of("type", {"HTTP": "http", "MCP": "mcp", "WebSearch": "webSearch"})
+    approval: Literal["Never", "Always"] = "Never"
+    """Always: a person allows or denies each call, by the request's task. Of a server it goes for all its tools."""
+
+    rules: ClassVar = (
+        *member_of("type", {"HTTP": "http", "MCP": "mcp", "WebSearch": "webSearch"}),
+        Cel(
+            "self.type != 'WebSearch' || self.approval == 'Never'",
+            "the provider searches within its answer, where nobody can be asked: remove approval, or the tool",
+            lambda tool: tool.type != "WebSearch" or tool.approval == "Never",
+            ".approval",
+        ),
+    )
 
     @property
     def headers(self) -> list[Header]:
