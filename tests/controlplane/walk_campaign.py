@@ -27,7 +27,7 @@ from tests.controlplane.walk_batch import Report, operator_troubles, run
 from tests.unit.transitions.cases import coverage
 from tests.unit.transitions.walks import Step, Walk, walk
 
-WALKS = int(__import__("os").environ.get("NWALKS", "200"))
+WALKS = 200
 SIDE_BY_SIDE = 25
 """In one namespace."""
 
