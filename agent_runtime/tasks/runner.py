@@ -87,6 +87,7 @@ class TaskRunner:
         self._agents = {agent.name: agent for agent in resources.config.agents}
         self._leases = leases
         self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = lease_seconds / HEARTBEATS_PER_LEASE
         self._bell = resources.bell
         self._concurrency = concurrency
         self._running: dict[Lease, asyncio.Task[None]] = {}
@@ -106,7 +107,8 @@ class TaskRunner:
                 while True:
                     lease = await self._claim()
                     if lease is None:
-                        await heard_within(heard, self._bell.pause)
+                        # Nobody tells that the lease of a process that is gone has run out.
+                        await heard_within(heard, min(self._bell.pause, self._heartbeat_seconds))
                     else:
                         self._start(lease)
         finally:
@@ -159,7 +161,7 @@ class TaskRunner:
     async def _keep_leases(self) -> None:
         with self._bell.listening(LEASES) as heard:
             while True:
-                await heard_within(heard, self._lease_seconds / HEARTBEATS_PER_LEASE)
+                await heard_within(heard, self._heartbeat_seconds)
                 held = list(self._running)
                 began = time.monotonic()
                 try:

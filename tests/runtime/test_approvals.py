@@ -204,3 +204,15 @@ def test_a_task_that_awaits_approval_can_be_canceled(runtime: RuntimeProcess, se
 
     assert decide(runtime, task, "approve").json()["code"] == "approval_not_found"
     assert server.calls == []
+
+
+def test_a_turn_that_needs_approval_is_no_failure_of_its_agent(runtime: RuntimeProcess) -> None:
+    def errors() -> int:
+        return int(call(runtime, "GET", "/v1/agents/main").json()["statistics"]["errors"])
+
+    before = errors()
+    task = runtime.chat(ORDER).json()
+    decide(runtime, task, "deny")
+    completed(runtime, task)
+
+    assert errors() == before
