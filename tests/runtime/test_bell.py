@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.settings import ConfigurationError, load_config
@@ -98,6 +99,20 @@ async def test_a_redis_that_comes_back_is_used_again_and_everybody_looks(tmp_pat
             (tmp_path / "redis-url").write_text(url)  # as a Secret that is renewed
             await until_connected(bell)
             assert heard.is_set()
+
+
+async def test_a_renewed_url_is_used_though_the_old_one_still_works(tmp_path: Path, redis_url: str) -> None:
+    settings = config(tmp_path, redis_url)
+    async with ringing(settings) as bell:
+        await until_connected(bell)
+        with servers.redis(tmp_path) as url, bell.listening("queue") as heard:
+            (tmp_path / "redis-url").write_text(url)
+            async with asyncio.timeout(20):
+                await heard.wait()  # as whoever connects wakes everybody
+            await until_connected(bell)
+            client = Redis.from_url(url)
+            assert await client.pubsub_numsub("agentservice:default/hello") == [(b"agentservice:default/hello", 1)]
+            await client.aclose()
 
 
 async def test_what_cannot_be_said_is_bounded(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def test_a_killed_worker_leaves_its_task_to_another_which_finishes_it_once(
     with start(command=WORKER) as first:
         task = create(server)
         asked(provider, 1)
-        first.child.kill()
         with start(command=WORKER) as second:
+            first.child.kill()  # which nobody tells the other one
             done = until(server, task, "completed")
 
             assert done["result"]["message"] == "Done."
