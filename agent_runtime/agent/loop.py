@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -21,6 +23,9 @@ _LOST = (
 )
 
 _DENIED = "A person was asked, and did not allow this call."
+
+_CALL_ID = re.compile(r"[-A-Za-z0-9_]{1,128}")
+"""As the Messages API takes them back."""
 
 Show = Callable[[TextDelta | ToolCall | ToolResult], Awaitable[None]]
 
@@ -99,7 +104,7 @@ async def run_loop(
         here = _with_cost(here, answer.completed, model, prices)
         turn.context.usage, turn.context.cost_microdollars = here.usage, here.cost_microdollars
         goes_on = not is_last and _goes_on(answer, tools)
-        message = answer.message if goes_on else without_open_calls(answer.message)
+        message = _with_own_ids(answer.message, progress) if goes_on else without_open_calls(answer.message)
         progress = replace(
             progress,
             messages=(*progress.messages, message),
@@ -175,6 +180,24 @@ def _with_cost(progress: Progress, completed: Completed, model: Model, prices: P
 async def _save(turn: Turn, progress: Progress) -> None:
     if turn.save is not None:
         await turn.save(progress)
+
+
+def _with_own_ids(answer: Message, progress: Progress) -> Message:
+    """An answer whose calls have ids that no other call of the turn has, and that can stand in a path.
+
+    People decide by id: a model that used one again would have what was approved of another call.
+    """
+    taken = {call["id"] for message in progress.messages for call in _calls(message)}
+    if isinstance(answer.content, str):
+        return answer
+    blocks: list[Block] = []
+    for block in answer.content:
+        is_call = block["type"] == "tool_use"
+        renamed = is_call and (block["id"] in taken or not _CALL_ID.fullmatch(block["id"]))
+        blocks.append({**block, "id": f"toolu_{uuid.uuid4().hex}"} if renamed else block)
+        if is_call:
+            taken.add(blocks[-1]["id"])
+    return replace(answer, content=tuple(blocks))
 
 
 def _calls(message: Message) -> tuple[Block, ...]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from dev.fake_messages_api import running
 from dev.process import wait_until
 from tests.runtime.conftest import state_on
-from tests.runtime.runtime_process import KEY, OTHER_KEY, RuntimeProcess, parse_events, runtime_process
+from tests.runtime.runtime_process import (
+    KEY,
+    OTHER_KEY,
+    PROVIDER_KEY,
+    RuntimeProcess,
+    anthropic_model,
+    parse_events,
+    runtime_process,
+)
 from tests.runtime.tool_server import ToolServer, http_tool, tool_server
 
 ORDER = '/tool order {"dish": "Käse"}'
@@ -216,3 +226,40 @@ def test_a_turn_that_needs_approval_is_no_failure_of_its_agent(runtime: RuntimeP
     completed(runtime, task)
 
     assert errors() == before
+
+
+def test_an_approval_is_of_one_call_whatever_ids_the_model_gives_the_others(tmp_path: Path, server: ToolServer) -> None:
+    def asks(*dishes: str) -> dict[str, Any]:
+        return {"tool_use": [{"id": "a/b", "name": "order", "input": {"dish": dish}} for dish in dishes]}
+
+    credentials = tmp_path / "provider-key"
+    credentials.write_text(PROVIDER_KEY)
+    order = http_tool("order", f"{server.url}/order", method="POST") | {"approval": "Always"}
+    agent = {"name": "main", "system_prompt": "Be brief.", "model": "main", "tools": ["order"]}
+    with (
+        running() as provider,
+        runtime_process(
+            tmp_path,
+            models=[anthropic_model("main", provider.base_url, credentials)],
+            agents=[agent],
+            tools=[order],
+        ) as runtime,
+    ):
+        provider.script(asks("bread", "wine"), asks("gold"))
+
+        task = runtime.chat("Order.").json()
+
+        assert [approval["input"]["dish"] for approval in task["approvals"]] in (["bread", "wine"], ["wine", "bread"])
+        for approval in task["approvals"]:
+            path = f"/v1/tasks/{task['id']}/approvals/{approval['call']}"
+            assert call(runtime, "POST", path, json={"decision": "approve"}).status_code == 200
+        waits = wait_until(
+            lambda: [
+                approval
+                for approval in call(runtime, "GET", f"/v1/tasks/{task['id']}").json()["approvals"]
+                if approval["decision"] is None
+            ],
+            deadline=20,
+        )
+        assert [approval["input"] for approval in waits] == [{"dish": "gold"}]
+        assert len(server.calls) == 2
