@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import nullcontext
@@ -44,11 +45,14 @@ from agent_runtime.pipeline.turn import PRIORITY
 from agent_runtime.state.conversations import ConversationStore
 from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.idempotency import KeptAnswer
-from agent_runtime.state.task import Task, TaskEvent, TaskInput, TaskStatus
+from agent_runtime.state.task import NoSuchApprovalError, Task, TaskEvent, TaskInput, TaskStatus
 from agent_runtime.tasks.bell import LEASES, QUEUE, heard_within
 from agent_runtime.tasks.runner import PROTOCOL
 
 T = TypeVar("T")
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_CALL = re.compile(r"[!-~]{1,128}")
 
 EVENTS_AT_ONCE = 100
 """Read in one statement; a stream that goes on from far back takes several."""
@@ -152,17 +156,17 @@ def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle) ->
 
     @router.get("/v1/tasks/{task_id}", **read)
     async def get(request: Request, task_id: str) -> Response:
-        return json_response(tasks.document(await _found(tasks.store.get(_principal(request), task_id))))
+        return json_response(tasks.document(await _found(tasks.store.get(_principal(request), _named(task_id)))))
 
     @router.get("/v1/tasks/{task_id}/events", **followed)
     async def events(request: Request, task_id: str) -> Response:
         after = last_event_id(request)
-        task = await _found(tasks.store.get(_principal(request), task_id))
+        task = await _found(tasks.store.get(_principal(request), _named(task_id)))
         return _TaskEvents(task, tasks, after=after, lifecycle=lifecycle)
 
     @router.post("/v1/tasks/{task_id}/cancel", **canceled)
     async def cancel(request: Request, task_id: str) -> Response:
-        task = await _found(tasks.store.cancel(_principal(request), task_id))
+        task = await _found(tasks.store.cancel(_principal(request), _named(task_id)))
         for topic in (LEASES, task_id):
             tasks.bell.ring(topic)
         return json_response(tasks.document(task))
@@ -170,14 +174,17 @@ def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle) ->
     @router.post("/v1/tasks/{task_id}/approvals/{call}", **decided)
     async def decide(request: Request, task_id: str, call: str) -> Response:
         body = await read_json(request, Decision)
-        task = await _found(tasks.store.decide(_principal(request), task_id, call, body.decision))
+        with problems_of_tasks():
+            if not _CALL.fullmatch(call):
+                raise NoSuchApprovalError
+        task = await _found(tasks.store.decide(_principal(request), _named(task_id), call, body.decision))
         for topic in (QUEUE, task_id):
             tasks.bell.ring(topic)
         return json_response(tasks.document(task))
 
     @router.delete("/v1/tasks/{task_id}", **deleted)
     async def delete(request: Request, task_id: str) -> Response:
-        await _found(tasks.store.delete(_principal(request), task_id))
+        await _found(tasks.store.delete(_principal(request), _named(task_id)))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
@@ -261,6 +268,17 @@ async def _require_conversation(store: ConversationStore, principal: str, agent:
             CONVERSATION_NOT_FOUND,
             "It has ended, or was never yours with this agent; leave conversation_id out for a new one.",
         )
+
+
+def _named(part: str) -> str:
+    """A part of a path that can be an id; anything may stand there, and a database does not take everything.
+
+    Raises:
+        ProblemError: it can be none.
+    """
+    if _ID.fullmatch(part):
+        return part
+    raise task_not_found()
 
 
 async def _found(looked_for: Awaitable[T | None]) -> T:

@@ -300,6 +300,23 @@ def test_a_task_that_cannot_be_is_refused_at_once(tasks: Tasks, body: dict[str, 
     assert tasks.call("GET").json()["items"] == []
 
 
+@pytest.mark.parametrize("part", ["%00", "x" * 300, "%ED%A0%80", "..%2f.."])
+def test_whatever_stands_in_a_path_is_not_found(tasks: Tasks, part: str) -> None:
+    task = tasks.finished(tasks.create())
+    decision = {"decision": "approve"}
+
+    responses = [
+        tasks.call("GET", f"/{part}"),
+        tasks.call("GET", f"/{part}/events"),
+        tasks.call("POST", f"/{part}/cancel"),
+        tasks.call("POST", f"/{part}/approvals/call1", json=decision),
+        tasks.call("POST", f"/{task['id']}/approvals/{part}", json=decision),
+        tasks.call("DELETE", f"/{part}"),
+    ]
+
+    assert {response.status_code for response in responses} == {404}
+
+
 def test_the_tasks_of_others_are_not_found(tasks: Tasks) -> None:
     task = tasks.finished(tasks.create())
     other = tasks.of_another()
