@@ -156,6 +156,7 @@ async def open_postgresql(url_file: Path, *, trust_bundle_file: str | None) -> P
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
+        hide_parameters=True,  # of statements that fail: they are what callers said, and errors are logged
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,

@@ -105,6 +105,7 @@ def _open(path: Path) -> Engine:
         URL.create("sqlite", database=str(path)),
         # The driver begins a transaction before the first write: at once with the lock that a commit will need.
         connect_args={"timeout": BUSY_SECONDS, "isolation_level": "IMMEDIATE"},
+        hide_parameters=True,  # of statements that fail: they are what callers said, and errors are logged
         pool_size=1,
         max_overflow=0,
         pool_reset_on_return=None,  # every use ends with a commit or a rollback

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from agent_runtime.agent.model import Message
 from agent_runtime.settings import ConfigurationError
@@ -18,7 +20,7 @@ from agent_runtime.state import sqlite as sqlite_module
 from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.retention import forget_before
-from agent_runtime.state.schema import metadata
+from agent_runtime.state.schema import conversations, metadata
 from agent_runtime.state.sqlite import open_sqlite, used_bytes
 from dev.process import ChildDiedError
 from tests.runtime.first_schema import CONVERSATION, FIRST_SCHEMA
@@ -188,6 +190,15 @@ async def test_a_turn_for_which_there_is_no_room_leaves_nothing_behind(sqlite: D
     await sqlite.run(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1000000"))
     await store.append("demo", "main", "a", HI)
     assert await store.load("demo", "main", "a") == (HI, HI)
+
+
+async def test_what_was_to_be_written_is_in_no_error_which_a_log_would_show(database: Database) -> None:
+    row = {"id": "a", "principal": "said by a caller", "agent": "main", "updated_at": 0, "bytes": 0, "next_position": 0}
+
+    with pytest.raises(IntegrityError) as failed:
+        await database.run(lambda connection: connection.execute(insert(conversations), [row, row]))
+
+    assert "said by a caller" not in str(failed.value)
 
 
 async def test_a_database_that_another_process_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
