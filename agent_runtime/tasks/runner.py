@@ -167,7 +167,9 @@ class TaskRunner:
                 try:
                     lost = await self._leases.renew(held)
                     self._renewed_at.update((lease, began) for lease in held if lease in self._running)
-                except StateUnavailableError:
+                except Exception as error:  # noqa: BLE001 - without the next beat every task that runs would be lost
+                    if not isinstance(error, StateUnavailableError):  # which has been logged
+                        _log.exception("leases cannot be renewed")
                     # Whose lease has run out may be another's by now.
                     lost = {lease for lease in held if began - self._renewed_at.get(lease, began) > self._lease_seconds}
                 for lease in lost:
@@ -197,12 +199,13 @@ class TaskRunner:
         """Answer the task and write down the outcome, in `context` too."""
         try:
             async with asyncio.timeout(lease.seconds_left):
-                await self._answer(lease, context)
+                try:
+                    await self._answer(lease, context)
+                except ApprovalNeeded as needed:
+                    await self._leases.await_approval(lease, needed.progress.dumps(), needed.calls)
+                    context.outcome = "awaiting_approval"
         except (LeaseLostError, StateUnavailableError):
             raise
-        except ApprovalNeeded as needed:
-            await self._leases.await_approval(lease, needed.progress.dumps(), needed.calls)
-            context.outcome = "awaiting_approval"
         except TimeoutError:
             error = failure(DEADLINE_EXCEEDED, "It was not done within its time (tasks.timeoutSeconds).")
             await self._fail(lease, context, DEADLINE_EXCEEDED.status, error)

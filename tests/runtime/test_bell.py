@@ -12,7 +12,9 @@ from redis.asyncio import Redis
 
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.settings import ConfigurationError, load_config
-from agent_runtime.tasks import redis_bell
+from agent_runtime.state.database import Database
+from agent_runtime.state.tasks import SqlTasks
+from agent_runtime.tasks import redis_bell, upkeep
 from agent_runtime.tasks.bell import IDLE_SECONDS, POLL_SECONDS, Bell, heard_within, open_bell
 from agent_runtime.tasks.redis_bell import WAITING_WORDS, RedisBell
 from dev import servers
@@ -152,3 +154,43 @@ async def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_broken_url_of_a_renewed_secret_is_no_url() -> None:
     with pytest.raises(ValueError, match="begins with redis"):
         redis_bell.check_url("postgresql://host/db")
+
+
+async def test_a_server_that_says_nonsense_is_no_redis_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_bell, "RETRY_SECONDS", 0.01)
+    seen = asyncio.Semaphore(0)
+
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.release()
+        with suppress(OSError):
+            while await reader.read(1000):
+                writer.write(b":1\r\n" * 10)  # numbers, where words were published
+        writer.close()
+
+    server = await asyncio.start_server(lie, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2"
+    async with server, ringing(config(tmp_path, url)), asyncio.timeout(20):
+        for _ in range(5):
+            await seen.acquire()
+
+
+async def test_what_fails_in_looking_after_tasks_is_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.01)
+    tasks = SqlTasks(database)
+    looks = asyncio.Semaphore(0)
+
+    async def forget(_seconds: float) -> None:
+        looks.release()
+        raise RuntimeError("deadlock detected")
+
+    monkeypatch.setattr(tasks, "forget", forget)
+    looking = asyncio.create_task(upkeep.look_after(tasks, ttl_seconds=1))
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await looks.acquire()
+
+    looking.cancel()
