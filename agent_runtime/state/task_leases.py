@@ -89,10 +89,8 @@ class TaskLeases:
         Raises:
             LeaseLostError: it was not kept.
         """
-        size = func.length(tasks.c.input) + len(progress)
-        await self._database.run(
-            lambda connection: self._hold(connection, lease, progress=progress, bytes=size, lost=0)
-        )
+        kept = _progress(progress)
+        await self._database.run(lambda connection: self._hold(connection, lease, **kept))
 
     async def tell(self, lease: Lease, kind: str, fields: Mapping[str, Any]) -> None:
         """Add an event.
@@ -144,7 +142,7 @@ class TaskLeases:
 
         def work(connection: Connection) -> None:
             self._hold(
-                connection, lease, progress=progress, lost=0, status=TaskStatus.AWAITING_APPROVAL,
+                connection, lease, **_progress(progress), status=TaskStatus.AWAITING_APPROVAL,
                 waits_since=database_now(), epoch=tasks.c.epoch + 1, lease_expires_at=None,
             )  # fmt: skip
             ask_for_approval(connection, lease.number, calls)
@@ -228,6 +226,11 @@ _NEXT = (
 
 def _held(lease: Lease) -> ColumnElement[bool]:
     return (tasks.c.id == lease.task_id) & (tasks.c.epoch == lease.epoch) & (tasks.c.status == TaskStatus.RUNNING)
+
+
+def _progress(progress: str) -> dict[str, Any]:
+    """What a step changes: how far the task has come, and with it what room it takes."""
+    return {"progress": progress, "bytes": func.length(tasks.c.input) + len(progress.encode()), "lost": 0}
 
 
 def _end_held(connection: Connection, lease: Lease, status: TaskStatus, **documents: Mapping[str, Any]) -> None:

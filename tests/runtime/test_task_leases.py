@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from agent_runtime.state.database import Database
 from agent_runtime.state.schema import tasks as table
@@ -429,3 +429,22 @@ async def test_all_are_counted(tasks: SqlTasks, leases: TaskLeases) -> None:
     counts = await tasks.counts()
 
     assert (counts[TaskStatus.PENDING], counts[TaskStatus.RUNNING], counts[TaskStatus.FAILED]) == (2, 1, 0)
+
+
+async def test_progress_that_awaits_approval_counts_into_the_room_with_all_its_bytes(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    task = await create(tasks)
+    lease = await claim(leases)
+    before = await room(database, task)
+
+    await leases.await_approval(lease, "ö" * 1000, CALLS)
+
+    assert await room(database, task) == before + 2000
+
+
+async def room(database: Database, task: Task) -> int:
+    """What a task takes, as the limit counts it."""
+    size = select(table.c.bytes).where(table.c.id == task.id)
+    taken: int = await database.run(lambda connection: connection.execute(size).scalar_one())
+    return taken
