@@ -18,6 +18,8 @@ from agent_runtime.state.schema import idempotency_keys as keys
 KEPT_SECONDS = 24 * 3600.0
 KEPT_PER_PRINCIPAL = 200
 """Beyond, the oldest answers of a principal go, so that none fills the database."""
+KEPT_TASKS_PER_PRINCIPAL = 2000
+"""The same for answers that are tasks, whose keys are small: twice as many as a principal may have unfinished."""
 DELETED_AT_ONCE = 100
 RETENTION_LOOK_SECONDS = 3600.0
 
@@ -121,13 +123,15 @@ class SqlIdempotency:
 
 
 def _forget_beyond(connection: Connection, principal: str) -> None:
-    oldest = (
-        select(keys.c.token)
-        .where(keys.c.principal == principal, keys.c.process.is_(None))
-        .order_by(keys.c.created_at.desc(), keys.c.key)
-        .offset(KEPT_PER_PRINCIPAL)
-        .limit(DELETED_AT_ONCE)
-    )
-    tokens = connection.execute(oldest).scalars().all()
-    if tokens:
-        connection.execute(delete(keys).where(keys.c.token.in_(tokens)))
+    kinds = (keys.c.task_id.is_(None), KEPT_PER_PRINCIPAL), (keys.c.task_id.is_not(None), KEPT_TASKS_PER_PRINCIPAL)
+    for of_kind, kept in kinds:
+        oldest = (
+            select(keys.c.token)
+            .where(keys.c.principal == principal, keys.c.process.is_(None), of_kind)
+            .order_by(keys.c.created_at.desc(), keys.c.key)
+            .offset(kept)
+            .limit(DELETED_AT_ONCE)
+        )
+        tokens = connection.execute(oldest).scalars().all()
+        if tokens:
+            connection.execute(delete(keys).where(keys.c.token.in_(tokens)))

@@ -190,3 +190,19 @@ async def test_who_lost_a_key_neither_keeps_nor_frees_it(database: Database) -> 
     await first.release("first")
 
     assert await first.claim("demo", "a", "f", "third") == KeptAnswer("f", in_flight=True, body=None, run_id=None)
+
+
+async def test_keys_of_tasks_outlive_as_many_others_as_a_caller_may_have_tasks(database: Database) -> None:
+    presence = Presence(database)
+    await presence.renew()
+    store = SqlIdempotency(database, presence)
+
+    async def ask(number: int) -> KeptAnswer | None:
+        kept = await store.claim("demo", str(number), "f", f"token-{number}")
+        await database.run(lambda connection: store.keep_task(connection, f"token-{number}", f"task-{number}"))
+        return kept
+
+    for number in range(idempotency_module.KEPT_PER_PRINCIPAL + 2):
+        assert await ask(number) is None
+
+    assert await ask(0) == KeptAnswer("f", in_flight=False, task_id="task-0")
