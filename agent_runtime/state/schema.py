@@ -135,6 +135,7 @@ tasks = Table(
     Column("id", String(32), nullable=False, unique=True),
     Column("principal", String(253), nullable=False),
     Column("agent", String(63), nullable=False),
+    Column("conversation_id", String(32), doc="where it is remembered; absent: nowhere"),
     Column("priority", Integer, nullable=False, doc="1 to 10; higher ones first"),
     Column("status", String(32), nullable=False),
     Column("created_at", BigInteger, nullable=False, doc="like all times: milliseconds since 1970"),
@@ -153,6 +154,7 @@ tasks = Table(
     Column("error", Text, doc="JSON"),
     Index("tasks_queue", "status", "priority", "number"),
     Index("tasks_of_principal", "principal", "number"),
+    Index("tasks_of_conversation", "conversation_id", "status"),
     Index("tasks_completed", "status", "completed_at"),
     sqlite_autoincrement=True,
 )

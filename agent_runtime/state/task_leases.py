@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
-from agent_runtime.api.errors import DEADLINE_EXCEEDED, TASK_ABANDONED
+from agent_runtime.api.errors import DEADLINE_EXCEEDED, INTERNAL_ERROR, TASK_ABANDONED
 from agent_runtime.pipeline.turn import Decision
 from agent_runtime.state.clock import database_now
 from agent_runtime.state.database import Database
@@ -189,6 +190,12 @@ class TaskLeases:
                 error = failure(DEADLINE_EXCEEDED, f"It was not done within {self._timeout_seconds:g} s.")
                 end(connection, tasks.c.number == number, TaskStatus.FAILED, error=error)
                 continue
+            try:
+                asked = TASK_INPUT.validate_json(row.input)
+            except ValidationError:  # of another release; whoever waits behind it must not wait for ever
+                error = failure(INTERNAL_ERROR, "This release of the runtime cannot read what was asked.")
+                end(connection, tasks.c.number == number, TaskStatus.FAILED, error=error)
+                continue
             tell_status(connection, number, TaskStatus.RUNNING)
             return Lease(
                 task_id=row.id,
@@ -196,7 +203,7 @@ class TaskLeases:
                 epoch=row.epoch,
                 principal=row.principal,
                 agent=row.agent,
-                input=TASK_INPUT.validate_json(row.input),
+                input=asked,
                 progress=row.progress,
                 decisions=_decisions(connection, number),
                 seconds_left=row.left_ms / 1000,
@@ -215,12 +222,19 @@ class TaskLeases:
         return database_now() + round(self._lease_seconds * 1000)
 
 
+_other = tasks.alias()
+_in_its_conversation = (
+    exists()
+    .where(_other.c.principal == tasks.c.principal, _other.c.conversation_id == tasks.c.conversation_id)
+    .where(_other.c.status == TaskStatus.RUNNING)
+)
 _NEXT = (
     select(tasks.c.number)
-    .where(tasks.c.status == TaskStatus.PENDING)
+    # A conversation takes one at a time: a task that had to wait for another would keep a third one from its place.
+    .where(tasks.c.status == TaskStatus.PENDING, ~_in_its_conversation)
     .order_by(tasks.c.priority.desc(), tasks.c.number)
     .limit(1)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=tasks)
 )
 
 

@@ -90,10 +90,11 @@ class SqlTasks:
         def work(connection: Connection) -> Task:
             self._require_room(connection, principal, size)
             task_id = uuid.uuid4().hex
-            new = {
+            new: dict[str, Any] = {
                 "id": task_id,
                 "principal": principal,
                 "agent": agent,
+                "conversation_id": asked.conversation_id,
                 "priority": priority,
                 "status": TaskStatus.PENDING,
                 "created_at": database_now(),

@@ -24,6 +24,8 @@ ANSWER_SECONDS = 5.0
 LISTEN_SECONDS = 1.0
 """Of one look whether something was said; between two, the URL is looked at."""
 RETRY_SECONDS = 1.0
+EVERYTHING = "*"
+"""The word of who comes back: whatever it could not say may have happened."""
 WAITING_WORDS = 1000
 """Of words that are to be said; beyond, they are left out, and others find out by looking."""
 
@@ -83,6 +85,11 @@ class RedisBell(Bell):
         """Whether others are heard now."""
 
     @property
+    def waiting(self) -> int:
+        """Words that have not been said yet."""
+        return self._words.qsize()
+
+    @property
     def pause(self) -> float:
         """See Bell.pause."""
         return IDLE_SECONDS if self.connected else POLL_SECONDS
@@ -120,8 +127,9 @@ class RedisBell(Bell):
             await subscription.subscribe(self._channel)
             self.connected = True
             _log.info("redis is used")
-            # What happened before is not known, and of what waits to be said the rest has been found out.
+            # What happened before is not known, neither here nor, of what could not be said, elsewhere.
             self.wake_all()
+            await client.publish(self._channel, EVERYTHING)
             saying = asyncio.create_task(self._say(client))
             try:
                 while await self._url.current() == url and not saying.done():
@@ -134,7 +142,11 @@ class RedisBell(Bell):
 
     async def _hear(self, subscription: Any) -> None:
         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
-        if message is not None:
+        if message is None:
+            return
+        if message["data"] == EVERYTHING:
+            self.wake_all()
+        else:
             self.wake(message["data"])
 
     async def _say(self, client: Redis) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from http import HTTPStatus
 from typing import Any
@@ -131,8 +132,15 @@ class TaskRunner:
     async def _claim(self) -> Lease | None:
         if self._leaving or len(self._running) >= self._concurrency:
             return None
+        claiming = asyncio.create_task(self._leases.claim())
         try:
-            lease = await self._leases.claim()
+            lease = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # What was claimed meanwhile would wait for the end of a lease that nobody holds.
+            with suppress(StateUnavailableError):
+                if (lease := await claiming) is not None:
+                    await self._hand_back(lease)
+            raise
         except StateUnavailableError:  # it has been logged, and the next look comes
             return None
         except Exception:  # noqa: BLE001 - a fault of ours with one task must not end all others, of all callers
@@ -151,7 +159,8 @@ class TaskRunner:
         self._bell.ring(lease.task_id)
 
         def ended(_: asyncio.Task[None]) -> None:
-            del self._running[lease], self._renewed_at[lease]
+            del self._running[lease]
+            self._renewed_at.pop(lease, None)
             self._lost.discard(lease)
             self._bell.ring(lease.task_id)
             self._bell.ring(QUEUE)  # there is a place, or the task is there again
@@ -162,20 +171,19 @@ class TaskRunner:
         with self._bell.listening(LEASES) as heard:
             while True:
                 await heard_within(heard, self._heartbeat_seconds)
-                held = list(self._running)
+                held = list(self._renewed_at)
                 began = time.monotonic()
                 try:
                     lost = await self._leases.renew(held)
-                    self._renewed_at.update((lease, began) for lease in held if lease in self._running)
+                    self._renewed_at.update((lease, began) for lease in held if lease in self._renewed_at)
                 except Exception as error:  # noqa: BLE001 - without the next beat every task that runs would be lost
                     if not isinstance(error, StateUnavailableError):  # which has been logged
                         _log.exception("leases cannot be renewed")
                     # Whose lease has run out may be another's by now.
                     lost = {lease for lease in held if began - self._renewed_at.get(lease, began) > self._lease_seconds}
-                for lease in lost:
-                    if (task := self._running.get(lease)) is not None:
-                        self._lost.add(lease)
-                        task.cancel()
+                for lease in lost & self._renewed_at.keys():
+                    self._lost.add(lease)
+                    self._running[lease].cancel()
 
     async def _hold(self, lease: Lease) -> None:
         asked = lease.input
@@ -198,17 +206,9 @@ class TaskRunner:
     async def _run(self, lease: Lease, context: RequestContext) -> None:
         """Answer the task and write down the outcome, in `context` too."""
         try:
-            async with asyncio.timeout(lease.seconds_left):
-                try:
-                    await self._answer(lease, context)
-                except ApprovalNeeded as needed:
-                    await self._leases.await_approval(lease, needed.progress.dumps(), needed.calls)
-                    context.outcome = "awaiting_approval"
+            await self._in_time(lease, context)
         except (LeaseLostError, StateUnavailableError):
             raise
-        except TimeoutError:
-            error = failure(DEADLINE_EXCEEDED, "It was not done within its time (tasks.timeoutSeconds).")
-            await self._fail(lease, context, DEADLINE_EXCEEDED.status, error)
         except ProblemError as problem:
             if problem.kind is STATE_UNAVAILABLE:
                 raise StateUnavailableError(problem.detail) from None
@@ -218,7 +218,25 @@ class TaskRunner:
             error = failure(INTERNAL_ERROR, "The log of the runtime has the reason under this task's id.")
             await self._fail(lease, context, INTERNAL_ERROR.status, error)
 
+    async def _in_time(self, lease: Lease, context: RequestContext) -> None:
+        """Answer the task, or let people decide first, within the time that is left for it."""
+        limit = asyncio.timeout(lease.seconds_left)
+        try:
+            async with limit:
+                try:
+                    await self._answer(lease, context)
+                except ApprovalNeeded as needed:
+                    self._let_go(lease)
+                    await self._leases.await_approval(lease, needed.progress.dumps(), needed.calls)
+                    context.outcome = "awaiting_approval"
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            detail = "It was not done within its time (tasks.timeoutSeconds)."
+            raise ProblemError(DEADLINE_EXCEEDED, detail) from None
+
     async def _fail(self, lease: Lease, context: RequestContext, status: int, error: dict[str, Any]) -> None:
+        self._let_go(lease)
         await self._leases.fail(lease, error)
         context.fail(status, str(error["code"]))
 
@@ -255,8 +273,10 @@ class TaskRunner:
             conversations = self._resources.conversations
             remembered = _Remembered(conversations, begins=asked.begins)
             result = await self._resources.agent(remembered)(turn, emit)
-            for added in await self._leases.complete(lease, _document(result), also=remembered.additions):
-                await conversations.make_room(added)
+            self._let_go(lease)
+            added = await self._leases.complete(lease, _document(result), also=remembered.additions)
+            with suppress(StateUnavailableError):  # it has been logged, and the next addition makes room
+                await conversations.make_room(sum(added))
             return result
 
         handler = wrap_task(answer, statistics=self._resources.statistics, conversations=self._resources.lock)
@@ -274,7 +294,12 @@ class TaskRunner:
             else:
                 return
 
+    def _let_go(self, lease: Lease) -> None:
+        """Renew a lease no more, since what is written next ends it: that it has ended is then no loss."""
+        self._renewed_at.pop(lease, None)
+
     async def _hand_back(self, lease: Lease) -> str:
+        self._let_go(lease)
         while True:
             try:
                 await self._leases.hand_back(lease)

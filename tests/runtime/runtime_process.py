@@ -23,6 +23,16 @@ READY_SECONDS = 60
 """The SDK takes 2 s to import, on a busy machine much longer."""
 
 
+def hasty(*arguments: str) -> tuple[str, str]:
+    """A command of the runtime that takes a process of which it has not heard for three seconds for gone."""
+    return "-c", (
+        "from agent_runtime.state import presence\n"
+        "presence.EXPIRY_SECONDS, presence.RENEWAL_SECONDS = 3.0, 1.0\n"
+        "from agent_runtime.__main__ import main\n"
+        f"raise SystemExit(main({list(arguments)}))"
+    )
+
+
 @dataclass(frozen=True)
 class Event:
     """One server-sent event."""

@@ -123,6 +123,9 @@ async def test_what_cannot_be_said_is_bounded(tmp_path: Path) -> None:
     for number in range(WAITING_WORDS + 10):
         bell.ring(str(number))
 
+    assert isinstance(bell, RedisBell)
+    assert bell.waiting == WAITING_WORDS
+
 
 @pytest.mark.parametrize(
     ("url", "reason"),

@@ -24,11 +24,11 @@ from tests.runtime.runtime_process import (
     PROVIDER_KEY,
     RuntimeProcess,
     anthropic_model,
+    hasty,
     parse_events,
     runtime_process,
 )
 from tests.runtime.test_problems import assert_problem
-from tests.runtime.test_runs import SHORT_PRESENCE
 
 
 def send(
@@ -130,7 +130,7 @@ def test_an_answer_outlives_its_process_and_a_killed_one_frees_its_keys(
     def start(name: str) -> AbstractContextManager[RuntimeProcess]:
         directory = tmp_path / name
         directory.mkdir()
-        return runtime_process(directory, models=[model], state=state, command=SHORT_PRESENCE)
+        return runtime_process(directory, models=[model], state=state, command=hasty())
 
     with ExitStack() as stack, ThreadPoolExecutor() as callers:
         first = stack.enter_context(start("first"))

@@ -25,20 +25,13 @@ from tests.runtime.runtime_process import (
     Event,
     RuntimeProcess,
     anthropic_model,
+    hasty,
     parse_events,
     runtime_process,
 )
 from tests.runtime.test_problems import assert_problem
 
 RUN = "0" * 32
-_HASTE = """
-from agent_runtime.state import presence
-presence.EXPIRY_SECONDS, presence.RENEWAL_SECONDS = 3.0, 1.0
-from agent_runtime.__main__ import main
-raise SystemExit(main([]))
-"""
-SHORT_PRESENCE = ("-c", _HASTE)
-"""Runs a runtime that is taken for gone sooner."""
 
 
 @pytest.fixture
@@ -113,7 +106,7 @@ def test_a_run_is_followed_from_another_replica_while_it_runs_and_after(
 ) -> None:
     provider.script({"deltas": ["a", "b"], "delta_delay": 5})
 
-    with start(command=SHORT_PRESENCE) as first, start(command=SHORT_PRESENCE) as second:
+    with start(command=hasty()) as first, start(command=hasty()) as second:
         seen = beginning(first, on_disconnect="continue")
         run_id = seen[0].data["run_id"]
 
@@ -178,9 +171,9 @@ def test_a_run_whose_process_was_killed_is_told_as_interrupted(
     provider.script({"deltas": ["a", "b"], "delta_delay": 60})
 
     with ExitStack() as stack:
-        first = stack.enter_context(start(command=SHORT_PRESENCE))
+        first = stack.enter_context(start(command=hasty()))
         run_id = beginning(first, on_disconnect="continue")[0].data["run_id"]
-        second = stack.enter_context(start(command=SHORT_PRESENCE))
+        second = stack.enter_context(start(command=hasty()))
         first.child.kill()
 
         events = events_of(second, run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,36 @@ async def test_a_task_knows_its_position_in_the_queue_of_all_callers(tasks: SqlT
     assert positions == [2, 1, 3]
     assert (await again(tasks, urgent)).position is None
     assert (await again(tasks, first)).position == 1
+
+
+async def test_tasks_of_one_conversation_run_one_at_a_time_and_keep_nobody_else_from_it(
+    tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    asked = replace(ASKED, conversation_id="c" * 32)
+    first, second = [await create(tasks, asked=asked) for _ in range(2)]
+    other = await create(tasks, "other", asked=asked)
+    forgotten = await create(tasks)
+
+    claimed = [await claim(leases) for _ in range(3)]
+    assert [lease.task_id for lease in claimed] == [first.id, other.id, forgotten.id]
+    assert await leases.claim() is None
+
+    await leases.complete(claimed[0], {})
+    assert (await claim(leases)).task_id == second.id
+
+
+async def test_a_task_that_cannot_be_read_fails_and_keeps_nobody_from_running(
+    database: Database, tasks: SqlTasks, leases: TaskLeases
+) -> None:
+    broken, sound = await create(tasks), await create(tasks)
+    unreadable = update(table).where(table.c.id == broken.id).values(input='{"of": "another release"}')
+    await database.run(lambda connection: connection.execute(unreadable))
+
+    assert (await claim(leases)).task_id == sound.id
+
+    of_broken = select(table.c.status, table.c.error).where(table.c.id == broken.id)
+    status, error = await database.run(lambda connection: connection.execute(of_broken).one())
+    assert (status, "internal_error" in error) == ("failed", True)
 
 
 async def test_a_task_is_claimed_once_however_many_try(tasks: SqlTasks, leases: TaskLeases) -> None:

@@ -26,6 +26,7 @@ from tests.runtime.runtime_process import (
     Event,
     RuntimeProcess,
     anthropic_model,
+    hasty,
     parse_events,
     runtime_process,
 )
@@ -98,7 +99,7 @@ def running(
     names = [tool["name"] for tool in tools]
     agents = [{"name": "main", "system_prompt": "Be brief.", "model": "main", "tools": names}]
     fields: dict[str, Any] = {"models": models, "agents": agents, "tools": list(tools), "tasks": settings}
-    with runtime_process(directory, **fields, state=state, drain_seconds=drain_seconds) as runtime:
+    with runtime_process(directory, **fields, state=state, command=hasty(), drain_seconds=drain_seconds) as runtime:
         yield Tasks(runtime, provider)
 
 

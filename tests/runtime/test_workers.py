@@ -22,6 +22,7 @@ from tests.runtime.runtime_process import (
     PROVIDER_KEY,
     RuntimeProcess,
     anthropic_model,
+    hasty,
     parse_events,
     runtime_process,
 )
@@ -30,7 +31,7 @@ from tests.runtime.tool_server import http_tool, tool_server
 LEASE_SECONDS = 1.5
 HELD: dict[str, Any] = {"headers_delay": 60}
 """An answer that does not begin while a test runs."""
-WORKER = ("-m", "agent_runtime", "worker")
+WORKER = hasty("worker")
 
 Start = Callable[..., AbstractContextManager[RuntimeProcess]]
 
