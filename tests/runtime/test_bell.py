@@ -159,26 +159,6 @@ def test_a_broken_url_of_a_renewed_secret_is_no_url() -> None:
         redis_bell.check_url("postgresql://host/db")
 
 
-async def test_a_server_that_says_nonsense_is_no_redis_and_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_bell, "RETRY_SECONDS", 0.01)
-    seen = asyncio.Semaphore(0)
-
-    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.release()
-        with suppress(OSError):
-            while await reader.read(1000):
-                writer.write(b":1\r\n" * 10)  # numbers, where words were published
-        writer.close()
-
-    server = await asyncio.start_server(lie, "127.0.0.1", 0)
-    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2"
-    async with server, ringing(config(tmp_path, url)), asyncio.timeout(20):
-        for _ in range(5):
-            await seen.acquire()
-
-
 async def test_what_fails_in_looking_after_tasks_is_tried_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
