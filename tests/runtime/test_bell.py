@@ -107,13 +107,12 @@ async def test_a_renewed_url_is_used_though_the_old_one_still_works(tmp_path: Pa
     settings = config(tmp_path, redis_url)
     async with ringing(settings) as bell:
         await until_connected(bell)
-        with servers.redis(tmp_path) as url, bell.listening("queue") as heard:
+        with servers.redis(tmp_path) as url:
             (tmp_path / "redis-url").write_text(url)
-            async with asyncio.timeout(20):
-                await heard.wait()  # as whoever connects wakes everybody
-            await until_connected(bell)
             client = Redis.from_url(url)
-            assert await client.pubsub_numsub("agentservice:default/hello") == [(b"agentservice:default/hello", 1)]
+            async with asyncio.timeout(20):
+                while await client.pubsub_channels() != [b"agentservice:default/hello"]:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.02)
             await client.aclose()
 
 
