@@ -14,6 +14,7 @@ from agentservice_operator.api.v1alpha1.crd import AGENT_SERVICE
 from dev.api_client import ApiError
 from dev.cluster import Cluster
 from tests.unit.api.refusals import BOUNDS, RULES, SHAPES, Refusal, changed
+from tests.unit.api.tool_refusals import TOOL_RULES
 
 pytestmark = pytest.mark.usefixtures("crd")
 
@@ -26,7 +27,7 @@ def refused_causes(cluster: Cluster, service: dict[str, Any]) -> list[dict[str, 
     return causes
 
 
-@pytest.mark.parametrize("refusal", RULES, ids=str)
+@pytest.mark.parametrize("refusal", [*RULES, *TOOL_RULES], ids=str)
 def test_a_broken_rule_is_refused_with_its_sentence_at_its_field(cluster: Cluster, refusal: Refusal) -> None:
     causes = refused_causes(cluster, changed(refusal.changes))
 
@@ -55,7 +56,7 @@ def test_every_rule_of_the_definition_is_broken_by_a_case_above() -> None:
     unbroken = [
         f"{path}: {message}"
         for path, message in messages(schema, "")
-        if not any(case.says in message and case.at.startswith(path.split("[")[0]) for case in RULES)
+        if not any(case.says in message and case.at.startswith(path.split("[")[0]) for case in (*RULES, *TOOL_RULES))
     ]
     assert unbroken == []
 

@@ -13,12 +13,6 @@ ECHO: Final = {"name": "main", "provider": "Echo"}
 KEY: Final = {"secretKeyRef": {"name": "anthropic", "key": "api-key"}}
 CLAUDE: Final = {"name": "main", "provider": "Anthropic", "anthropic": {"model": "claude", "credentials": KEY}}
 ASSISTANT: Final = {"name": "assistant", "systemPrompt": "Be brief."}
-TOOL: Final = {
-    "name": "weather",
-    "type": "HTTP",
-    "http": {"method": "GET", "url": "https://api.example.com/{city}", "inputSchema": {}},
-}
-SERVER: Final = {"name": "docs", "type": "MCP", "mcp": {"url": "https://mcp.example.com/mcp"}}
 SPREAD: Final = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
 RESERVED: Final = "keys under agentservice.dev/ and app.kubernetes.io/ are set by the operator"
 MISNAMED: Final = "every key must be a name of at most 63 letters"
@@ -141,70 +135,6 @@ RULES = (
     Refusal({"spec.agents.0.model": "other"}, "spec.agents", "the model of every agent must be the name of one"),
     Refusal(
         {"spec.agents.0.tools": ["weather"]}, "spec.agents", "the tools of every agent must be names of spec.tools"
-    ),
-    Refusal(
-        {"spec.tools": [TOOL], "spec.agents.0.tools": ["other"]},
-        "spec.agents",
-        "the tools of every agent must be names",
-    ),
-    Refusal(
-        {"spec.tools": [{"name": "a", "type": "HTTP"}]}, "spec.tools[0].http", "http must be set where type is HTTP"
-    ),
-    Refusal(
-        {"spec.tools": [{"name": "a", "type": "WebSearch"}]},
-        "spec.tools[0].webSearch",
-        "webSearch must be set where type",
-    ),
-    Refusal(
-        {"spec.tools": [{"name": "a", "type": "WebSearch", "webSearch": {}, "approval": "Always"}]},
-        "spec.tools[0].approval",
-        "nobody can be asked",
-    ),
-    Refusal(
-        {"spec.tools": [{"name": name, "type": "WebSearch", "webSearch": {}} for name in ("a", "b")]},
-        "spec.tools",
-        "models know one web search",
-    ),
-    *(
-        Refusal(
-            {"spec.tools": [TOOL], "spec.tools.0.http.url": url}, "spec.tools[0].http.url", "{placeholders} come after"
-        )
-        for url in ("http://{host}/", "http://a.{zone}.example.com/", "https://me:pw@api.example.com/", "http://a/#b")
-    ),
-    *(
-        Refusal(
-            {"spec.tools": [TOOL], "spec.tools.0.http.headers": [header]}, f"spec.tools[0].http.headers[0]{at}", says
-        )
-        for header, at, says in (
-            ({"name": "Authorization", "value": "Bearer x"}, ".value", "put it into a Secret"),
-            ({"name": "X-Api-Key", "value": "x"}, ".value", "put it into a Secret"),
-            ({"name": "X-Auth-Token", "value": "x"}, ".value", "put it into a Secret"),
-            ({"name": "Host", "value": "localhost"}, ".name", "remove it"),
-            ({"name": "idempotency-key", "valueFrom": KEY}, ".name", "remove it"),
-            ({"name": "X-Tenant"}, "", "set either value or valueFrom"),
-        )
-    ),
-    Refusal({"spec.tools": [{"name": "a", "type": "MCP"}]}, "spec.tools[0].mcp", "mcp must be set where type is MCP"),
-    *(
-        Refusal(
-            {"spec.tools": [SERVER], "spec.tools.0.mcp.url": url},
-            "spec.tools[0].mcp.url",
-            "secrets belong into headers",
-        )
-        for url in (
-            "https://mcp.example.com/{tenant}",
-            "https://me:pw@mcp.example.com/",
-            "http://a/#b",
-            "mcp.example.com",
-        )
-    ),
-    *(
-        Refusal({"spec.tools": [SERVER], "spec.tools.0.mcp.headers": [header]}, f"spec.tools[0].mcp.headers{at}", says)
-        for header, at, says in (
-            ({"name": "Authorization", "value": "Bearer x"}, "[0].value", "put it into a Secret"),
-            ({"name": "Mcp-Session-Id", "value": "x"}, "", "the protocol has them"),
-            ({"name": "accept", "value": "x"}, "", "the protocol has them"),
-        )
     ),
     Refusal({"spec.models": [ECHO, ECHO | {"name": "b"}]}, "spec.defaultModel", "defaultModel is needed where there"),
     Refusal({"spec.defaultModel": "other"}, "spec.defaultModel", "defaultModel must be the name of one of the models"),

@@ -10,6 +10,7 @@ import yaml
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 
 from tests.unit.api.refusals import BOUNDS, REMOVED, RULES, SHAPES, Refusal, changed, smallest
+from tests.unit.api.tool_refusals import TOOL_RULES
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 
@@ -24,7 +25,7 @@ def test_examples_are_valid(file: Path) -> None:
     assert all(parse(service, as_written=True) for service in services_in(file))
 
 
-@pytest.mark.parametrize("refusal", RULES, ids=str)
+@pytest.mark.parametrize("refusal", [*RULES, *TOOL_RULES], ids=str)
 def test_a_broken_rule_is_refused_with_its_sentence_and_its_field(refusal: Refusal) -> None:
     with pytest.raises(InvalidSpec) as refused:
         parse(changed(refusal.changes), as_written=True)
