@@ -74,8 +74,8 @@ Make = Callable[[str, Kill], Fault]
 """Makes a fault that waits for a name; it may need to kill the operator."""
 
 
-def _lose(kind: str) -> Callable[[AgentServices], object]:
-    return lambda services: services.cluster.api.delete(services.path(kind))
+def _lose(kind: str, name: str = "hello") -> Callable[[AgentServices], object]:
+    return lambda services: services.cluster.api.delete(services.path(kind, name))
 
 
 def _make_anew(services: AgentServices) -> None:
@@ -123,6 +123,19 @@ def _make_anew_with_volume(services: AgentServices) -> None:
     _keep(services, agents=TERSE)
 
 
+def _make_with_workers(services: AgentServices) -> None:
+    services.make_secret("database", url="postgresql://agents:fake@postgresql/agents")
+    services.make_secret("redis", url="redis://redis")
+    _work(services, 1)
+
+
+def _work(services: AgentServices, workers: int, **spec: Any) -> None:
+    """Its tasks, in pods of their own."""
+    url = {name: {"urlFrom": {"secretKeyRef": {"name": name, "key": "url"}}} for name in ("database", "redis")}
+    state = {"backend": "PostgreSQL", "postgreSQL": url["database"], "redis": url["redis"]}
+    services.apply(state=state, tasks={"workers": workers}, **spec)
+
+
 def _waits(service: Object) -> bool:
     return verdict(service) == ("False", "ReferenceNotFound")
 
@@ -142,6 +155,12 @@ SCENARIOS = {
         Step("create it with a volume", _make_with_volume),
         Step("edit its prompt", lambda services: _keep(services, agents=TERSE)),
         Step("delete it and make it anew", _make_anew_with_volume),
+    ),
+    "workers": (
+        Step("create it with a worker", _make_with_workers),
+        Step("edit its prompt and double its workers", lambda services: _work(services, 2, agents=TERSE)),
+        Step("lose the Deployment of the workers", _lose("Deployment", "hello-worker")),
+        Step("take its workers away", lambda services: _work(services, 0)),
     ),
     "end": (CREATE, Step("delete it and make it anew", _make_anew), DELETE),
     "life": (

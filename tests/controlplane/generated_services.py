@@ -160,6 +160,22 @@ def _repair_scaling(spec: dict[str, Any]) -> None:
         spec["autoscaling"] |= {"minReplicas": min(least, most), "maxReplicas": max(least, most)}
 
 
+def _repair_state(spec: dict[str, Any]) -> None:
+    state = spec.get("state", {})
+    for backend, member in (("Volume", "volume"), ("PostgreSQL", "postgreSQL")):
+        if state.get("backend") != backend:
+            state.pop(member, None)
+        elif member not in state:
+            state["backend"] = "Ephemeral"
+    if state.get("backend") != "PostgreSQL":
+        state.pop("redis", None)
+    if "redis" not in state:
+        spec.get("tasks", {}).pop("workers", None)
+    if state.get("backend") == "Volume":
+        spec.pop("autoscaling", None)
+        spec.pop("replicas", None)
+
+
 def _repair_environment(spec: dict[str, Any]) -> None:
     for variable in spec.get("runtime", {}).get("env", []):
         source = variable.get("valueFrom", {})
@@ -204,6 +220,7 @@ _REPAIRS = (
     _repair_prompts,
     _repair_references,
     _repair_scaling,
+    _repair_state,
     _repair_environment,
     _repair_pods,
     _repair_network,

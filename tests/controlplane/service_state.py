@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
+from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, SERVICE_LABEL, WORKER
 from agentservice_operator.engine.kinds import AGENT_SERVICE, CHILDREN, POD, REPLICA_SET
 
 from agent_runtime.config import PREVIOUS_KEY_SUFFIX
@@ -52,7 +52,7 @@ class Snapshot:
     def state(self, name: str) -> EndState:
         """What the AgentService `name` has come to.
 
-        Nobody states the count of a Deployment whose spec leaves it out: it is what it last was. What is kept for a
+        Nobody states the count of servers whose spec leaves it out: it is what it last was. What is kept for a
         rollback (old configurations and ReplicaSets) is as much as has been, and pods that are not all ready are an
         earlier revision's as well.
         """
@@ -61,7 +61,8 @@ class Snapshot:
         counted, steady = "replicas" in service["spec"], (verdict(service) or ("", ""))[0] == "True"
         for deployment in found["Deployment"]:
             deployment["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
-            if not (counted and steady):
+            of_workers = deployment["metadata"]["labels"][COMPONENT_LABEL] == WORKER
+            if not ((counted or of_workers) and steady):
                 deployment["spec"].pop("replicas")
                 deployment["status"] = {}
         mounted = str([deployment["spec"]["template"]["spec"]["volumes"] for deployment in found["Deployment"]])

@@ -38,6 +38,7 @@ DEFAULTS = {
     },
     "disruption": {"maxUnavailable": 1},
     "state": {"backend": "Ephemeral", "retentionDays": 30},
+    "tasks": {"workers": 0, "concurrency": 10, "timeoutSeconds": 3600, "resultTTLSeconds": 86400},
     "access": {"apiKeys": {"source": "Generated", "rotation": 1}},
     "exposure": {"service": {"type": "ClusterIP", "port": 80}, "apiDocs": {"mode": "Disabled"}},
     "networkPolicy": {"mode": "Enabled"},

@@ -5,14 +5,14 @@ from __future__ import annotations
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.config_map import build_config_map
 from agentservice_operator.builders.context import BuildContext
-from agentservice_operator.builders.deployment import build_deployment
+from agentservice_operator.builders.deployment import build_deployments
 from agentservice_operator.builders.horizontal_pod_autoscaler import build_horizontal_pod_autoscaler
 from agentservice_operator.builders.http_route import build_http_route
 from agentservice_operator.builders.ingress import build_ingress
 from agentservice_operator.builders.labels import Object
-from agentservice_operator.builders.network_policy import build_network_policy
+from agentservice_operator.builders.network_policy import build_network_policies
 from agentservice_operator.builders.persistent_volume_claim import build_persistent_volume_claim
-from agentservice_operator.builders.pod_disruption_budget import build_pod_disruption_budget
+from agentservice_operator.builders.pod_disruption_budget import build_pod_disruption_budgets
 from agentservice_operator.builders.pod_monitor import build_pod_monitor
 from agentservice_operator.builders.prometheus_rule import build_prometheus_rule
 from agentservice_operator.builders.secret import build_api_keys_secret
@@ -37,11 +37,11 @@ def build(service: AgentService, context: BuildContext) -> list[Object]:
         build_api_keys_secret(service),
         config_map,
         build_persistent_volume_claim(service),
-        build_deployment(service, context, config_map=config_map["metadata"]["name"]),
+        *build_deployments(service, context, config_map=config_map["metadata"]["name"]),
         build_service(service),
         build_horizontal_pod_autoscaler(service, autoscaling) if autoscaling else None,
-        build_pod_disruption_budget(service),
-        build_network_policy(service, context),
+        *build_pod_disruption_budgets(service),
+        *build_network_policies(service, context),
         build_ingress(service, ingress) if ingress else None,
         build_http_route(service, context),
         build_pod_monitor(service, context),

@@ -23,6 +23,7 @@ from agent_runtime.config import (
     PricingConfig,
     RuntimeConfig,
     StateConfig,
+    TasksConfig,
     ToolConfig,
     WebSearchConfig,
 )
@@ -37,6 +38,7 @@ from agentservice_operator.api.v1alpha1.types import (
     Pricing,
     SecretKeyRef,
     State,
+    Tasks,
     Tool,
 )
 from agentservice_operator.builders import names
@@ -96,6 +98,7 @@ def runtime_config(service: AgentService, context: BuildContext) -> RuntimeConfi
         clients=tuple(ClientConfig(name=name) for name in sorted(client.name for client in spec.access.clients)),
         trust_bundle_file=TRUST_BUNDLE_PATH if spec.runtime.trust_bundle else None,
         state=_state(spec.state),
+        tasks=_tasks(spec.tasks),
         log_level=_LOG_LEVELS[spec.observability.log_level],
     )
 
@@ -110,11 +113,23 @@ def credentials_file(reference: SecretKeyRef) -> str:
 
 def _state(state: State) -> StateConfig:
     if state.postgresql is not None:
-        url_file = credentials_file(state.postgresql.url_from.secret_key_ref)
-        return StateConfig(url_file=url_file, retention_days=state.retention_days)
+        return StateConfig(
+            url_file=credentials_file(state.postgresql.url_from.secret_key_ref),
+            redis_url_file=state.redis and credentials_file(state.redis.url_from.secret_key_ref),
+            retention_days=state.retention_days,
+        )
     if state.backend == "Volume":
         return StateConfig(path=STATE_PATH_VOLUME, retention_days=state.retention_days)
     return StateConfig(path=STATE_PATH_EPHEMERAL, max_bytes=STATE_BYTES_EPHEMERAL, retention_days=state.retention_days)
+
+
+def _tasks(tasks: Tasks) -> TasksConfig:
+    return TasksConfig(
+        in_workers=tasks.workers > 0,
+        concurrency=tasks.concurrency,
+        timeout_seconds=tasks.timeout_seconds,
+        result_ttl_seconds=tasks.result_ttl_seconds,
+    )
 
 
 def _model(model: Model) -> ModelConfig:

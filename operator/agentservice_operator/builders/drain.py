@@ -26,8 +26,13 @@ class Drain:
 
     @property
     def grace(self) -> int:
-        """terminationGracePeriodSeconds: lameDuckSeconds + drainSeconds + 10."""
+        """Of a server, its terminationGracePeriodSeconds: lameDuckSeconds + drainSeconds + 10."""
         return self.sleep + self.lame_duck + self.drain + SETTLE_SECONDS
+
+    @property
+    def worker_grace(self) -> int:
+        """Of a worker, to which nobody connects: drainSeconds for its tasks, and 10 to hand back those that remain."""
+        return self.drain + SETTLE_SECONDS
 
 
 def drain(service: AgentService) -> Drain:

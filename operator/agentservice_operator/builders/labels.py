@@ -16,15 +16,14 @@ MANAGED_BY = "agentservice-operator"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 """Selects every child, and the ReplicaSets and pods that the Deployments make."""
-REPLICA_SET_SELECTOR = f"{MANAGED_SELECTOR},{COMPONENT_LABEL}={SERVER}"
 
 
-def selector_labels(service: AgentService) -> dict[str, str]:
-    """What selects the serving pods; a Deployment's selector cannot change, so this never does."""
-    return {SERVICE_LABEL: service.metadata.name, COMPONENT_LABEL: SERVER}
+def selector_labels(service: AgentService, component: str = SERVER) -> dict[str, str]:
+    """What selects the pods of a component; a Deployment's selector cannot change, so this never does."""
+    return {SERVICE_LABEL: service.metadata.name, COMPONENT_LABEL: component}
 
 
-def common_labels(service: AgentService) -> dict[str, str]:
+def common_labels(service: AgentService, component: str = SERVER) -> dict[str, str]:
     """The labels of every child and of the pods.
 
     Neither app.kubernetes.io/instance nor a copy of the AgentService's labels: Argo CD takes an object with its
@@ -33,7 +32,7 @@ def common_labels(service: AgentService) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": APPLICATION,
         MANAGED_BY_LABEL: MANAGED_BY,
-        **selector_labels(service),
+        **selector_labels(service, component),
     }
 
 
@@ -46,6 +45,7 @@ def child_metadata(
     service: AgentService,
     name: str,
     *,
+    component: str = SERVER,
     labels: Mapping[str, str] | None = None,
     annotations: dict[str, str] | None = None,
     owned: bool = True,
@@ -55,6 +55,7 @@ def child_metadata(
     Args:
         service: The owner; one without a uid (read from a file) gives a child without an owner.
         name: Name of the child.
+        component: What the child is for.
         labels: The child's own ones besides the common ones, in place of inherited ones.
         annotations: The child's own ones; they win over inherited ones.
         owned: Whether the child goes with its AgentService.
@@ -64,7 +65,7 @@ def child_metadata(
     metadata: Object = {
         "name": name,
         "namespace": service.metadata.namespace,
-        "labels": sorted_map({**chosen, **common_labels(service)}),
+        "labels": sorted_map({**chosen, **common_labels(service, component)}),
     }
     if merged := {**inherited.annotations, **(annotations or {})}:
         metadata["annotations"] = sorted_map(merged)

@@ -21,6 +21,11 @@ def child_name(owner: str, suffix: str) -> str:
     return owner[: LONGEST - len(mark) - len(suffix)].rstrip("-") + mark + suffix
 
 
+def workers(service: str) -> str:
+    """What belongs to the pods that do tasks."""
+    return child_name(service, "-worker")
+
+
 def generated_secret(service: str) -> str:
     """The Secret with the generated API keys."""
     return child_name(service, "-api-keys")

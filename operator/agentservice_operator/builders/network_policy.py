@@ -1,4 +1,4 @@
-"""The NetworkPolicy of the serving pods."""
+"""The NetworkPolicies of the pods that answer callers, and of those that do tasks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from agent_runtime.config import ADMIN_PORT, SERVING_PORT
 from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.well_known import SERVER, WORKER
+from agentservice_operator.builders import names
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.labels import Object, child_metadata, selector_labels
 from agentservice_operator.builders.raw import as_stored
@@ -16,37 +18,42 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """The label that the API server keeps on every namespace."""
 
 
-def build_network_policy(service: AgentService, context: BuildContext) -> Object | None:
-    """The NetworkPolicy NAME, None where the spec wants none.
+def build_network_policies(service: AgentService, context: BuildContext) -> list[Object]:
+    """The NetworkPolicy NAME, and NAME-worker where there are workers; none where the spec wants none.
 
-    Probes need no rule: a node may always connect to its own pods.
+    Only scrapers may connect to a worker. Probes need no rule: a node may always connect to its own pods.
 
     Args:
         service: The owner.
         context: Install-wide namespaces.
     """
-    policy = service.spec.network_policy
+    policy, name = service.spec.network_policy, service.metadata.name
     if policy.mode == "Disabled":
-        return None
-    scrapers = {context.operator_namespace, *context.defaults.monitoring_namespaces}
+        return []
     gateways = _namespaces(context.defaults.gateway_namespaces)
     callers = [{"podSelector": {}}, *gateways, *map(_as_stored, policy.allow_from)]
+    scrapers = _namespaces({context.operator_namespace, *context.defaults.monitoring_namespaces})
+    admin = {"ports": [_port(ADMIN_PORT)], "from": scrapers}
+    policies = [_policy(service, SERVER, name, [{"ports": [_port(SERVING_PORT)], "from": callers}, admin])]
+    if service.spec.tasks.workers:
+        policies.append(_policy(service, WORKER, names.workers(name), [admin]))
+    return policies
+
+
+def _policy(service: AgentService, component: str, name: str, ingress: list[Object]) -> Object:
     spec: Object = {
-        "podSelector": {"matchLabels": selector_labels(service)},
+        "podSelector": {"matchLabels": selector_labels(service, component)},
         "policyTypes": ["Ingress"],
-        "ingress": [
-            {"ports": [_port(SERVING_PORT)], "from": callers},
-            {"ports": [_port(ADMIN_PORT)], "from": _namespaces(scrapers)},
-        ],
+        "ingress": ingress,
     }
-    if policy.allow_to:
+    if allow_to := service.spec.network_policy.allow_to:
         dns = {"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}
         spec["policyTypes"] = ["Ingress", "Egress"]
-        spec["egress"] = [dns, *(_with_protocols(_as_stored(rule)) for rule in policy.allow_to)]
+        spec["egress"] = [dns, *(_with_protocols(_as_stored(rule)) for rule in allow_to)]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": child_metadata(service, service.metadata.name),
+        "metadata": child_metadata(service, name, component=component),
         "spec": spec,
     }
 

@@ -1,33 +1,42 @@
-"""The PodDisruptionBudget over the serving pods."""
+"""The PodDisruptionBudgets over the pods that answer callers, and over those that do tasks."""
 
 from __future__ import annotations
 
 from agentservice_operator.api.v1alpha1.types import AgentService
+from agentservice_operator.api.v1alpha1.well_known import SERVER, WORKER
+from agentservice_operator.builders import names
 from agentservice_operator.builders.labels import Object, child_metadata, selector_labels
 
 
-def build_pod_disruption_budget(service: AgentService) -> Object | None:
-    """The PodDisruptionBudget NAME; None where the spec allows no more than one pod, so that there is nothing to keep.
+def build_pod_disruption_budgets(service: AgentService) -> list[Object]:
+    """The PodDisruptionBudgets NAME and NAME-worker, each only where there can be more than one of its pods.
 
     Without ``replicas`` the Deployment belongs to whoever scales it, and there may be several pods at any time. A
     budget over a single pod does no harm: ``maxUnavailable`` is at least 1.
     """
-    if not _several_possible(service):
-        return None
+    name, budgets = service.metadata.name, []
+    if _several_servers_possible(service):
+        budgets.append(_budget(service, SERVER, name))
+    if service.spec.tasks.workers > 1:
+        budgets.append(_budget(service, WORKER, names.workers(name)))
+    return budgets
+
+
+def _budget(service: AgentService, component: str, name: str) -> Object:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": child_metadata(service, service.metadata.name),
+        "metadata": child_metadata(service, name, component=component),
         "spec": {
             "maxUnavailable": service.spec.disruption.max_unavailable,
-            "selector": {"matchLabels": selector_labels(service)},
+            "selector": {"matchLabels": selector_labels(service, component)},
             # A pod that is not ready protects nothing and must not keep a node from being drained.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }
 
 
-def _several_possible(service: AgentService) -> bool:
+def _several_servers_possible(service: AgentService) -> bool:
     spec = service.spec
     if spec.state.backend == "Volume":
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
 from agentservice_operator.builders.context import BuildContext
-from agentservice_operator.builders.labels import Object, child_metadata, selector_labels
+from agentservice_operator.builders.labels import Object, child_metadata
 from agentservice_operator.builders.pod_template import ADMIN_PORT_NAME
 
 KIND = "PodMonitor"
@@ -32,7 +32,7 @@ def build_pod_monitor(service: AgentService, context: BuildContext) -> Object | 
         "kind": KIND,
         "metadata": child_metadata(service, service.metadata.name, labels=labels),
         "spec": {
-            "selector": {"matchLabels": selector_labels(service)},
+            "selector": {"matchLabels": {SERVICE_LABEL: service.metadata.name}},  # those that do tasks, too
             "podTargetLabels": [SERVICE_LABEL],
             "podMetricsEndpoints": [endpoint],
         },

@@ -1,4 +1,4 @@
-"""The template of the pods."""
+"""The template of the pods: of servers, which answer callers, and of workers, which do tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent_runtime.config import (
     STATE_PATH_VOLUME,
 )
 from agentservice_operator.api.v1alpha1.types import AgentService, EnvVar, ResourceRequirements
-from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION, TRUST_BUNDLE_ANNOTATION
+from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION, SERVER, TRUST_BUNDLE_ANNOTATION, WORKER
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.defaults import AgentDefaults, Proxy
 from agentservice_operator.builders.drain import drain
@@ -34,6 +34,8 @@ from agentservice_operator.builders.trust_bundle import (
 CONTAINER_NAME = "runtime"
 REVISION_VARIABLE = "AGENTSERVICE_REVISION"
 ADMIN_PORT_NAME = "admin"
+WORKER_COMMAND = "worker"
+"""Argument of the image's entry point; without one it serves."""
 DEFAULT_REQUESTS = {"cpu": "100m", "memory": "192Mi"}
 DEFAULT_LIMITS = {"memory": "512Mi"}
 SCRATCH_SIZE = "128Mi"
@@ -41,17 +43,18 @@ IMAGE_GROUP = 65532
 """Of the user in the runtime image."""
 
 
-def pod_template(service: AgentService, context: BuildContext, *, config_map: str) -> Object:
-    """The template of the pods, without the revision, which is made of it.
+def pod_template(service: AgentService, context: BuildContext, component: str, *, config_map: str) -> Object:
+    """The template of a component's pods, without the revision, which is made of it.
 
     Args:
         service: The owner.
         context: Install-wide defaults.
+        component: ``SERVER`` or ``WORKER``.
         config_map: Name of the ConfigMap with the runtime's configuration.
     """
-    runtime = service.spec.runtime
+    runtime, phases = service.spec.runtime, drain(service)
     credentials = _credentials(service)
-    metadata: Object = {"labels": sorted_map({**runtime.pod_labels, **common_labels(service)})}
+    metadata: Object = {"labels": sorted_map({**runtime.pod_labels, **common_labels(service, component)})}
     annotations = dict(runtime.pod_annotations)
     if digest := annotated_trust_bundle(service, context):
         annotations[TRUST_BUNDLE_ANNOTATION] = digest
@@ -64,11 +67,11 @@ def pod_template(service: AgentService, context: BuildContext, *, config_map: st
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": _security_context(service, context.defaults),
-            "terminationGracePeriodSeconds": drain(service).grace,
-            "containers": [_container(service, context, credentials)],
-            "volumes": _volumes(service, config_map, credentials),
+            "terminationGracePeriodSeconds": phases.grace if component == SERVER else phases.worker_grace,
+            "containers": [_container(service, context, component, credentials)],
+            "volumes": _volumes(service, component, config_map, credentials),
             **_pull_secrets(service, context.defaults),
-            **_scheduling(service, context.defaults),
+            **_scheduling(service, context.defaults, component),
         },
     }
 
@@ -87,16 +90,15 @@ def _security_context(service: AgentService, defaults: AgentDefaults) -> Object:
     return restricted
 
 
-def _container(service: AgentService, context: BuildContext, credentials: dict[str, list[str]]) -> Object:
+def _container(
+    service: AgentService, context: BuildContext, component: str, credentials: dict[str, list[str]]
+) -> Object:
     runtime = service.spec.runtime
     container: Object = {
         "name": CONTAINER_NAME,
         "image": runtime.image or context.runtime_image,
         "imagePullPolicy": runtime.image_pull_policy,
-        "ports": [
-            {"name": SERVING_PORT_NAME, "containerPort": SERVING_PORT, "protocol": "TCP"},
-            {"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP"},
-        ],
+        "ports": _ports(component),
         "env": _environment(runtime.env, context.defaults.proxy),
         "resources": _resources(runtime.resources or context.defaults.resources),
         "securityContext": {
@@ -110,7 +112,8 @@ def _container(service: AgentService, context: BuildContext, credentials: dict[s
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "config", "mountPath": CONFIG_PATH.rpartition("/")[0], "readOnly": True},
-            {"name": "api-keys", "mountPath": API_KEYS_DIRECTORY, "readOnly": True},
+            # Those of callers, of whom a worker knows nothing.
+            *([{"name": "api-keys", "mountPath": API_KEYS_DIRECTORY, "readOnly": True}] if component == SERVER else []),
             *(
                 {
                     "name": _credentials_volume(secret),
@@ -124,10 +127,19 @@ def _container(service: AgentService, context: BuildContext, credentials: dict[s
             *([{"name": "data", "mountPath": STATE_PATH_VOLUME.rpartition("/")[0]}] if on_volume(service) else []),
         ],
     }
+    if component == WORKER:
+        container["args"] = [WORKER_COMMAND]
     # A sleep of 0 seconds needs a feature gate on the oldest supported Kubernetes.
-    if seconds := drain(service).sleep:
+    elif seconds := drain(service).sleep:
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": seconds}}}
     return container
+
+
+def _ports(component: str) -> list[Object]:
+    admin = {"name": ADMIN_PORT_NAME, "containerPort": ADMIN_PORT, "protocol": "TCP"}
+    if component == WORKER:
+        return [admin]
+    return [{"name": SERVING_PORT_NAME, "containerPort": SERVING_PORT, "protocol": "TCP"}, admin]
 
 
 def _environment(variables: list[EnvVar], proxy: Proxy | None) -> list[Object]:
@@ -188,10 +200,10 @@ def _credentials_volume(secret: str) -> str:
     return name.replace(".", "-")[: LONGEST - len(mark)].rstrip("-") + mark
 
 
-def _volumes(service: AgentService, config_map: str, credentials: dict[str, list[str]]) -> list[Object]:
+def _volumes(service: AgentService, component: str, config_map: str, credentials: dict[str, list[str]]) -> list[Object]:
     return [
         {"name": "config", "configMap": {"name": config_map}},
-        {"name": "api-keys", "secret": {"secretName": api_keys_secret(service)}},
+        *([{"name": "api-keys", "secret": {"secretName": api_keys_secret(service)}}] if component == SERVER else []),
         *(
             {
                 "name": _credentials_volume(secret),
@@ -215,14 +227,15 @@ def _pull_secrets(service: AgentService, defaults: AgentDefaults) -> Object:
     return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
 
 
-def _scheduling(service: AgentService, defaults: AgentDefaults) -> Object:
+def _scheduling(service: AgentService, defaults: AgentDefaults, component: str) -> Object:
     """What the spec says about nodes, or else the installation.
 
     Without topologySpreadConstraints the pod has none either: the scheduler's own default spreads the pods of a Service
     softly over nodes and zones, and any constraint of ours would switch that off.
     """
     runtime = service.spec.runtime
-    constraints = [_constraint(service, constraint) for constraint in runtime.topology_spread_constraints]
+    own = selector_labels(service, component)
+    constraints = [_constraint(own, constraint) for constraint in runtime.topology_spread_constraints]
     parts: dict[str, Any] = {
         "nodeSelector": sorted_map(runtime.node_selector or defaults.node_selector),
         "tolerations": as_stored(runtime.tolerations or defaults.tolerations),
@@ -233,12 +246,12 @@ def _scheduling(service: AgentService, defaults: AgentDefaults) -> Object:
     return {field: value for field, value in parts.items() if value}
 
 
-def _constraint(service: AgentService, constraint: Object) -> Object:
-    """One without a labelSelector would count no pod at all, so it counts those of this service.
+def _constraint(own: dict[str, str], constraint: Object) -> Object:
+    """One without a labelSelector would count no pod at all, so it counts those of this Deployment.
 
     Its sets are sorted: field managers merge them into an order that nobody chose, and that must not roll pods.
     """
-    parts: Object = {"labelSelector": {"matchLabels": selector_labels(service)}, **as_stored(constraint)}
+    parts: Object = {"labelSelector": {"matchLabels": own}, **as_stored(constraint)}
     if keys := parts.get("matchLabelKeys"):
         parts["matchLabelKeys"] = sorted(keys)
     for requirement in parts["labelSelector"].get("matchExpressions", ()):

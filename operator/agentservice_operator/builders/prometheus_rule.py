@@ -92,6 +92,18 @@ sum(agent_requests_queued{%}) > 0
         summary="has more requests than its pods take at once",
         description="{{ $value }} requests wait for a place; each gives up after 10 seconds.",
     ),
+    Alert(
+        name="AgentServiceTasksLeft",
+        severity="critical",
+        lasting="10m",
+        # Every pod counts all tasks of the database.
+        expression="""\
+max(agent_tasks{%,status="pending"}) > 0
+unless max(agent_tasks{%,status="running"}) > 0
+""",
+        summary="has tasks that nobody does",
+        description="{{ $value }} tasks wait, and none is being done.",
+    ),
 )
 
 

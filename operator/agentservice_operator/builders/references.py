@@ -72,6 +72,8 @@ def mounted_secrets(service: AgentService) -> Iterator[tuple[SecretKeyRef, str]]
                 yield header.value_from.secret_key_ref, f"the header {header.name} of tool {tool.name}"
     if service.spec.state.postgresql:
         yield service.spec.state.postgresql.url_from.secret_key_ref, "the URL of the database"
+    if service.spec.state.redis:
+        yield service.spec.state.redis.url_from.secret_key_ref, "the URL of Redis"
 
 
 def api_keys_secret(service: AgentService) -> str:

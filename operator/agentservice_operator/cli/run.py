@@ -139,6 +139,7 @@ def _write(
             "tools": tuple(_with_local_headers(tool, folder / "credentials") for tool in config.tools),
             "api_keys_directory": str(folder / "api-keys"),
             "state": _local_state(config.state, folder),
+            "tasks": config.tasks.model_copy(update={"in_workers": False}),  # here is no process but this one
             "trust_bundle_file": None if trust_bundle is None else str(folder / "trust-bundle"),
             "lame_duck_seconds": 0.0,
         }
@@ -150,7 +151,10 @@ def _write(
 def _local_state(state: StateConfig, folder: Path) -> StateConfig:
     if state.url_file is None:
         return state.model_copy(update={"path": str(folder / "state.db")})
-    return state.model_copy(update={"url_file": _local_secret(state.url_file, folder / "credentials")})
+    secrets_here = folder / "credentials"
+    redis = state.redis_url_file and _local_secret(state.redis_url_file, secrets_here)
+    local = {"url_file": _local_secret(state.url_file, secrets_here), "redis_url_file": redis}
+    return state.model_copy(update=local)
 
 
 def _with_local_credentials(model: ModelConfig, folder: Path) -> ModelConfig:

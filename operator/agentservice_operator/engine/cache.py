@@ -303,6 +303,14 @@ class Caches:
         """Names of the optional kinds that the API server has."""
         self._wake = wake
 
+    def deployments(self, service: Service) -> list[DeploymentFacts]:
+        """What the Deployments of an AgentService say of themselves, without those that are on their way out."""
+        return [
+            child.facts
+            for child in self.children[DEPLOYMENT].of(service.service)
+            if child.controller_uid == service.uid and not child.deleting and isinstance(child.facts, DeploymentFacts)
+        ]
+
     def set_served(self, kind: Kind, served: bool) -> None:  # noqa: FBT001 - the one thing to be told
         """An optional kind is there or not; every AgentService may gain or lose a child where that is new."""
         if served == (kind.kind in self.served):

@@ -10,7 +10,7 @@ import structlog
 
 from agentservice_operator.api.v1alpha1.conditions import Reason
 from agentservice_operator.api.v1alpha1.well_known import SERVICE_LABEL
-from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, REPLICA_SET_SELECTOR
+from agentservice_operator.builders.labels import MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SELECTOR
 from agentservice_operator.engine.cache import Cache, Caches, Child, Service, child_projection, controller_uid
 from agentservice_operator.engine.claims import never_smaller, refused
 from agentservice_operator.engine.kinds import (
@@ -36,7 +36,6 @@ from agentservice_operator.engine.ports import (
     Rejected,
 )
 from agentservice_operator.metrics import Metrics
-from agentservice_operator.status.compute import Trouble
 from agentservice_operator.status.events import (
     Occurrence,
     Related,
@@ -46,6 +45,7 @@ from agentservice_operator.status.events import (
 )
 from agentservice_operator.status.observed import DeploymentFacts
 from agentservice_operator.status.problems import Problem
+from agentservice_operator.status.situation import Trouble
 from agentservice_operator.status.volume import VolumeFacts
 
 log = structlog.get_logger(__name__)
@@ -221,7 +221,7 @@ class Children:
         surplus = sorted(old, key=lambda child: (child.created, child.name), reverse=True)[history:]
         if not surplus:
             return
-        selector = f"{SERVICE_LABEL}={owner.name},{REPLICA_SET_SELECTOR}"
+        selector = f"{SERVICE_LABEL}={owner.name},{MANAGED_SELECTOR}"
         replica_sets = await self._kubernetes.list(REPLICA_SET, owner.namespace, label_selector=selector)
         mounted = {name for item in replica_sets if item["spec"].get("replicas") for name in _mounted_config_maps(item)}
         for child in surplus:

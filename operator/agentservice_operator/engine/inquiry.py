@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
+from agentservice_operator.api.v1alpha1.well_known import SERVER
 from agentservice_operator.engine.cache import Caches, Service, Wake
 from agentservice_operator.engine.controller import Leadership
 from agentservice_operator.engine.kinds import DEPLOYMENT, ServiceKey
@@ -111,4 +112,5 @@ class Inquiry:
 
 
 def _may_be_asked(pod: PodFacts, revision: str) -> bool:
-    return pod.ready and not pod.deleting and pod.revision == revision and bool(pod.address)
+    serves = pod.component == SERVER and pod.ready and not pod.deleting
+    return serves and pod.revision == revision and bool(pod.address)

@@ -19,7 +19,7 @@ from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.build import build
 from agentservice_operator.builders.context import BuildContext
 from agentservice_operator.builders.deployment import revision as revision_of
-from agentservice_operator.builders.names import data_claim
+from agentservice_operator.builders.names import data_claim, workers
 from agentservice_operator.engine.api_keys import ApiKeys
 from agentservice_operator.engine.cache import Caches, ChildFacts, Service
 from agentservice_operator.engine.children import Blocked, Children, KeptAsItIs, Memory, ReplicasPolicy
@@ -44,12 +44,13 @@ from agentservice_operator.engine.ports import Conflict, Forbidden, KubernetesEr
 from agentservice_operator.engine.references import References, Resolved
 from agentservice_operator.engine.report import Reporter
 from agentservice_operator.engine.upgrades import Upgrades
-from agentservice_operator.status.compute import Paused, Situation, compute, has_condition, is_ready
+from agentservice_operator.status.compute import compute, has_condition, is_ready
 from agentservice_operator.status.events import changes
 from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, HTTPRouteFacts, IngressFacts
 from agentservice_operator.status.problems import Problem
 from agentservice_operator.status.routes import Routes
 from agentservice_operator.status.runtime_report import RuntimeReport
+from agentservice_operator.status.situation import Paused, Situation
 from agentservice_operator.status.upgrades import Inputs, Waiting, is_upgrade
 from agentservice_operator.status.volume import VolumeFacts
 
@@ -219,6 +220,9 @@ class Reconciler:
         if not self._rolled_out(service, revision):
             # Pods of an earlier revision may run as it, and be made again until the last of them is replaced.
             keep.add((SERVICE_ACCOUNT, service.name))
+        if problems:
+            # The servers stay as they are, and leave their tasks to the workers that they had.
+            keep |= {(kind, workers(service.name)) for kind in CHILDREN}
         waiting = self._wait_for_turn(service, resolved, revision)
         policy = _replicas_policy(spec)
         failure: KubernetesError | None = None
@@ -248,19 +252,20 @@ class Reconciler:
         if revision is None or deployment is None:
             return None
         inputs = Inputs(service.generation, resolved.digest)
-        if not is_upgrade(service.status, inputs, live=deployment.revision, desired=revision):
+        live = {facts.revision for facts in self._caches.deployments(service)}
+        if not is_upgrade(service.status, inputs, live=live, desired=revision):
             return None
         if self._upgrades.take(service):
             return None
         return Waiting(deployment.revision, revision, self._upgrades.limit.text)
 
     def _rolled_out(self, service: Service, revision: str | None) -> bool:
-        deployment = self._facts(service, DEPLOYMENT, DeploymentFacts)
-        return (
-            deployment is not None
-            and deployment.revision == revision
+        deployments = self._caches.deployments(service)
+        return bool(deployments) and all(
+            deployment.revision == revision
             and deployment.observed_generation >= deployment.generation
             and deployment.updated_replicas == deployment.replicas
+            for deployment in deployments
         )
 
     async def _apply_wave(
@@ -343,6 +348,7 @@ class Reconciler:
                 problems=applied.problems,
                 has_references=applied.resolved is not None and applied.resolved.any,
                 deployment=self._facts(service, DEPLOYMENT, DeploymentFacts),
+                workers=self._facts(service, DEPLOYMENT, DeploymentFacts, workers(service.name)),
                 autoscaler=self._facts(service, HORIZONTAL_POD_AUTOSCALER, AutoscalerFacts),
                 routes=Routes(
                     ingress=self._facts(service, INGRESS, IngressFacts),
@@ -374,8 +380,8 @@ class Reconciler:
         ]
         return Result(requeue_after=min(wait for wait in waits if wait is not None))
 
-    def _facts(self, service: Service, kind: Kind, facts: type[F]) -> F | None:
-        child = self._caches.children[kind].get(service.namespace, service.name)
+    def _facts(self, service: Service, kind: Kind, facts: type[F], name: str | None = None) -> F | None:
+        child = self._caches.children[kind].get(service.namespace, name or service.name)
         if child is None or child.controller_uid != service.uid or child.deleting:
             return None
         return child.facts if isinstance(child.facts, facts) else None

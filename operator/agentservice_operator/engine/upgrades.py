@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agentservice_operator.engine.cache import Caches, Service, Wake
-from agentservice_operator.engine.kinds import DEPLOYMENT, ServiceKey
+from agentservice_operator.engine.kinds import ServiceKey
 from agentservice_operator.engine.queue import Priority
-from agentservice_operator.status.observed import DeploymentFacts
 from agentservice_operator.status.upgrades import holds_slot, is_serving, waits, waits_since
 
 
@@ -61,10 +60,8 @@ class Upgrades:
         """Whether an AgentService is being upgraded."""
         if service.service in self._begun:
             return True
-        child = self._caches.children[DEPLOYMENT].get(service.namespace, service.name)
-        if child is None or child.controller_uid != service.uid or not isinstance(child.facts, DeploymentFacts):
-            return False
-        return not service.deleting and holds_slot(service.status, child.facts.revision)
+        live = {facts.revision for facts in self._caches.deployments(service)}
+        return bool(live) and not service.deleting and holds_slot(service.status, live)
 
     def known(self, key: ServiceKey) -> None:
         """The caches show what has come of the turn that an AgentService was given."""

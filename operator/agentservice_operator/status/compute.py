@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
-from agentservice_operator.api.v1alpha1.types import AgentServiceSpec, Disruption
+from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
 from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, PAUSED_ANNOTATION, SERVER, SERVICE_LABEL
-from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts, PodFacts
-from agentservice_operator.status.problems import Problem, pod_problem
-from agentservice_operator.status.routes import Routes, external_url, route_accepted
-from agentservice_operator.status.runtime_report import RuntimeReport, findings
-from agentservice_operator.status.upgrades import Inputs, Waiting, applied_inputs, pending
-from agentservice_operator.status.volume import VolumeFacts, binding
+from agentservice_operator.status.observed import AutoscalerFacts, DeploymentFacts
+from agentservice_operator.status.readiness import Readiness, is_late, readiness, seconds_left
+from agentservice_operator.status.routes import external_url, route_accepted
+from agentservice_operator.status.runtime_report import findings
+from agentservice_operator.status.situation import Paused, Situation, Trouble
+from agentservice_operator.status.upgrades import Inputs, applied_inputs, pending
+from agentservice_operator.status.volume import binding
 from agentservice_operator.status.wanted import Wanted, condition, conditions_by_type
 
 Status = dict[str, Any]
 
-DEFAULT_PROGRESS_DEADLINE_SECONDS = 300
 _HTTP_PORT = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """Why the operator writes no child."""
-
-    by: Reason
-    applied_generation: int
-    """The generation that was last applied."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """A problem, and since when it lasts without a pause."""
-
-    reason: Reason
-    generation: int
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Everything that a status depends on."""
-
-    namespace: str
-    name: str
-    generation: int
-    spec: AgentServiceSpec | None
-    """None where it cannot be understood."""
-    previous: Mapping[str, Any]
-    """The status before this reconcile."""
-    revision: str | None
-    """Revision that the pods should be of now, None where it could not be built."""
-    references: str | None
-    """Identifies the ConfigMap values that the spec refers to, None where it refers to none."""
-    waiting: Waiting | None
-    """An upgrade to another revision that has no turn yet."""
-    problems: Sequence[Problem]
-    """What stood in the way of this reconcile, the worst first."""
-    has_references: bool
-    deployment: DeploymentFacts | None
-    autoscaler: AutoscalerFacts | None
-    routes: Routes
-    pods: Sequence[PodFacts]
-    paused: Paused | None
-    volume: VolumeFacts | None
-    trouble: Trouble | None
-    """As the last look found it; None where there was none, or after a restart."""
-    report: RuntimeReport | None
-    """What the pods said last; None where they never answered this process."""
-    served_kinds: frozenset[str]
-    """Those of ``OPTIONAL_KINDS`` that the API server has."""
-    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +35,9 @@ class Verdict:
     """To be remembered for the next look."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    status: bool
-    reason: Reason
-    message: str
-    problem: Problem | None = None
-
-
 def compute(situation: Situation) -> Verdict:
     """Say how an AgentService is, in conditions that ``kubectl wait``, kstatus, Flux, Helm and people understand."""
-    ready = _ready(situation)
+    ready = readiness(situation)
     previous = conditions_by_type(situation.previous)
     trouble = _trouble(situation, ready)
     stalled, look_again_after = _stalled(situation, ready, trouble)
@@ -113,9 +51,9 @@ def compute(situation: Situation) -> Verdict:
     # -1 says in a status that no generation was applied yet; a condition has no word for it below 0.
     about = max(0, generation)
     conditions = [condition(each, previous.get(each.type), about, situation.now) for each in wanted]
-    if look_again_after is None and not ready.status and situation.deployment is not None:
-        left = _seconds_left(situation, situation.deployment)
-        look_again_after = left if situation.deployment.deadline_exceeded and left > 0 else None
+    if look_again_after is None and ready.deployment is not None:
+        left = seconds_left(situation, ready.deployment)
+        look_again_after = left if ready.deployment.deadline_exceeded and left > 0 else None
     return Verdict(_status(situation, ready, generation, conditions), look_again_after, trouble)
 
 
@@ -135,7 +73,7 @@ def has_condition(status: Mapping[str, Any], kind: ConditionType) -> bool:
     return kind in conditions_by_type(status)
 
 
-def _status(situation: Situation, ready: _Ready, generation: int, conditions: list[dict[str, Any]]) -> Status:
+def _status(situation: Situation, ready: Readiness, generation: int, conditions: list[dict[str, Any]]) -> Status:
     deployment = situation.deployment
     status: Status = {
         "observedGeneration": generation,
@@ -161,7 +99,7 @@ def _status(situation: Situation, ready: _Ready, generation: int, conditions: li
     if update:
         status["updateRevision"] = update
     inputs = Inputs(situation.generation, situation.references)
-    live = deployment.revision if deployment else None
+    live = {each.revision for each in (deployment, situation.workers) if each is not None}
     return status | applied_inputs(situation.previous, inputs, live=live, desired=situation.revision)
 
 
@@ -171,126 +109,7 @@ def _default_model(spec: AgentServiceSpec) -> str:
     return model.anthropic.model if model.anthropic else model.provider
 
 
-def _ready(situation: Situation) -> _Ready:
-    if situation.problems and not situation.paused:
-        problem = situation.problems[0]
-        return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
-    deployment = situation.deployment
-    if deployment is None:
-        if situation.paused:
-            return _Ready(
-                status=False, reason=situation.paused.by, message="Paused before a Deployment was made; nothing serves."
-            )
-        return _Ready(status=False, reason=Reason.PROGRESSING, message="The Deployment is being created.")
-    if deployment.observed_generation < deployment.generation:
-        return _while_unobserved(situation, deployment)
-    if deployment.wanted_replicas == 0:
-        if deployment.replicas == 0:
-            return _Ready(status=True, reason=Reason.SCALED_TO_ZERO, message="Scaled to zero replicas, as asked.")
-        return _Ready(
-            status=False,
-            reason=Reason.PROGRESSING,
-            message=f"Scaling to zero; {deployment.replicas} pods are still there.",
-        )
-    return _serving(situation, deployment)
-
-
-def _while_unobserved(situation: Situation, deployment: DeploymentFacts) -> _Ready:
-    """The Deployment controller has not seen the newest spec: its counts speak of the one before."""
-    before = conditions_by_type(situation.previous).get(ConditionType.READY, {})
-    same = situation.previous.get("currentRevision") == deployment.revision
-    same = same and deployment.wanted_replicas > 0
-    if same and before.get("status") == "True" and before.get("reason") == Reason.AVAILABLE:
-        return _Ready(status=True, reason=Reason.AVAILABLE, message=before.get("message", ""))
-    return _Ready(
-        status=False, reason=Reason.PROGRESSING, message="The Deployment has been written; its pods are being changed."
-    )
-
-
-def _serving(situation: Situation, deployment: DeploymentFacts) -> _Ready:
-    drained = deployment.updated_replicas == deployment.replicas > 0
-    steady = situation.previous.get("currentRevision") == deployment.revision
-    available, needed = (_steady_counts if steady else _rollout_counts)(situation, deployment)
-    wanted = situation.revision is None or situation.paused is not None or deployment.revision == situation.revision
-    if wanted and drained and available >= needed:
-        return _Ready(status=True, reason=Reason.AVAILABLE, message=_serving_message(deployment))
-    problem = pod_problem(situation.namespace, deployment, situation.pods)
-    if problem is not None:
-        return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
-    if _is_late(situation, deployment):
-        problem = Problem(
-            Reason.PROGRESS_DEADLINE_EXCEEDED,
-            f"No new pod became ready within spec.runtime.rollout.progressDeadlineSeconds;"
-            f" see: kubectl -n {situation.namespace} describe pods -l {SERVICE_LABEL}={situation.name}",
-            terminal=True,
-        )
-        return _Ready(status=False, reason=problem.reason, message=problem.message, problem=problem)
-    counts = f"{deployment.available_replicas} of {deployment.wanted_replicas} pods are available"
-    if deployment.replicas > deployment.updated_replicas:
-        old = deployment.replicas - deployment.updated_replicas
-        return _Ready(
-            status=False, reason=Reason.ROLLING_OUT, message=f"{counts}; {old} of an earlier revision are still there."
-        )
-    if steady:
-        return _Ready(status=False, reason=Reason.PODS_NOT_READY, message=f"{counts}, at least {needed} are needed.")
-    return _Ready(status=False, reason=Reason.PROGRESSING, message=f"{counts}; the others are starting.")
-
-
-def _is_late(situation: Situation, deployment: DeploymentFacts) -> bool:
-    """Whether this rollout has taken too long, and not the one before.
-
-    Going back to what serves makes no progress, so the Deployment may say at once that it is late.
-    """
-    return deployment.deadline_exceeded and _seconds_left(situation, deployment) <= 0
-
-
-def _seconds_left(situation: Situation, deployment: DeploymentFacts) -> float:
-    """Until a rollout that began when the Deployment was last applied has taken too long."""
-    began = datetime.fromisoformat(deployment.applied_at) if deployment.applied_at else situation.now
-    return (began + _progress_deadline(situation) - situation.now).total_seconds()
-
-
-def _progress_deadline(situation: Situation) -> timedelta:
-    spec = situation.spec
-    seconds = spec.runtime.rollout.progress_deadline_seconds if spec else DEFAULT_PROGRESS_DEADLINE_SECONDS
-    return timedelta(seconds=seconds)
-
-
-def _serving_message(deployment: DeploymentFacts) -> str:
-    pods = f"{deployment.available_replicas} of {deployment.wanted_replicas} pods"
-    return f"Revision {deployment.revision} serves on {pods}."
-
-
-def _rollout_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[int, int]:
-    """How many pods are available, and how many must be before a new revision counts as serving."""
-    return deployment.available_replicas, _needed(situation.spec, deployment.wanted_replicas)
-
-
-def _steady_counts(situation: Situation, deployment: DeploymentFacts) -> tuple[int, int]:
-    """How many pods of a revision that serves are available, and how many must be.
-
-    A scale-up must not look like an outage: only pods that have been ready once, or that have a known trouble, are
-    counted. Pods and Deployment come by two watches, either of which may be behind: the higher count holds.
-    """
-    pods = [pod for pod in situation.pods if pod.revision == deployment.revision and not pod.deleting]
-    settled = sum(not pod.starting for pod in pods)
-    available = max(sum(pod.ready for pod in pods), deployment.available_replicas)
-    return available, _needed(situation.spec, min(deployment.wanted_replicas, settled))
-
-
-def _needed(spec: AgentServiceSpec | None, pods: int) -> int:
-    """How many of some pods must be available: as many as the PodDisruptionBudget asks for, and at least one.
-
-    Source of the rounding: getExpectedPodCount of Kubernetes' disruption controller.
-    """
-    disruption = Disruption() if spec is None else spec.disruption
-    missing = disruption.max_unavailable
-    if isinstance(missing, str):
-        missing = math.ceil(pods * int(missing.removesuffix("%")) / 100)
-    return max(1, pods - missing)
-
-
-def _trouble(situation: Situation, ready: _Ready) -> Trouble | None:
+def _trouble(situation: Situation, ready: Readiness) -> Trouble | None:
     """The problem of now and since when it lasts: an edit, or another problem, starts the clock anew."""
     if ready.problem is None:
         return None
@@ -305,18 +124,17 @@ def _trouble(situation: Situation, ready: _Ready) -> Trouble | None:
     return Trouble(reason, generation, since)
 
 
-def _stalled(situation: Situation, ready: _Ready, trouble: Trouble | None) -> tuple[bool, float | None]:
+def _stalled(situation: Situation, ready: Readiness, trouble: Trouble | None) -> tuple[bool, float | None]:
     """Whether nothing moves without a person; else in how many seconds a problem that lasts becomes that."""
     problem = ready.problem
     if ready.status or problem is None or trouble is None or situation.paused:
         return False, None
-    deployment = situation.deployment
-    if problem.terminal or (deployment is not None and not situation.problems and _is_late(situation, deployment)):
+    if problem.terminal or (ready.deployment is not None and is_late(situation, ready.deployment)):
         return True, None
     before = conditions_by_type(situation.previous).get(ConditionType.STALLED)
     if before is not None and before.get("observedGeneration") == situation.generation:
         return True, None
-    left = (trouble.since + _progress_deadline(situation) - situation.now).total_seconds()
+    left = (trouble.since + situation.progress_deadline - situation.now).total_seconds()
     return (True, None) if left <= 0 else (False, left)
 
 

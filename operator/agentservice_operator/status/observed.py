@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.ending import Ending, read
-from agentservice_operator.api.v1alpha1.well_known import FIELD_MANAGER, REVISION_ANNOTATION
+from agentservice_operator.api.v1alpha1.well_known import COMPONENT_LABEL, FIELD_MANAGER, REVISION_ANNOTATION
 from agentservice_operator.status.pod_events import Hint
 
 Object = Mapping[str, Any]
@@ -77,6 +77,8 @@ class PodFacts:
 
     name: str
     uid: str
+    component: str
+    """What it is for, as its label says; empty where it says nothing."""
     revision: str
     ready: bool
     unready_since: str
@@ -193,6 +195,7 @@ def pod_facts(item: Object) -> PodFacts:
     return PodFacts(
         name=meta["name"],
         uid=meta.get("uid", ""),
+        component=(meta.get("labels") or {}).get(COMPONENT_LABEL, ""),
         revision=(meta.get("annotations") or {}).get(REVISION_ANNOTATION, ""),
         ready=ready.get("status") == "True",
         unready_since=(ready.get("lastTransitionTime") or "") if ready.get("status") == "False" else "",

@@ -28,7 +28,7 @@ _ENDINGS = {
     Ending.CONFIGURATION_REFUSED: "it refuses its configuration; correct the spec",
     Ending.API_KEYS_UNUSABLE: "the Secret with the API keys of its callers holds no key; put one in",
     Ending.CREDENTIALS_UNUSABLE: "a Secret with a model's credentials holds no API key; put it in",
-    Ending.STATE_UNUSABLE: "it cannot use the database that holds its state; its log says why",
+    Ending.STATE_UNUSABLE: "it cannot use the database that holds its state, or its Redis; its log says why",
     Ending.PORT_UNAVAILABLE: "it cannot listen on its port; correct spec.runtime.env",
 }
 

@@ -8,6 +8,7 @@ stands in the condition UpgradePending; so a restarted operator, or another repl
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class Waiting:
     """An upgrade that waits for its turn."""
 
     live: str
-    """The revision that its Deployment stays at."""
+    """The revision that its pods stay at."""
     revision: str
     """The one that it will be upgraded to."""
     allowed: str
@@ -44,13 +45,13 @@ class Pending(NamedTuple):
     message: str
 
 
-def is_upgrade(status: Status, inputs: Inputs, *, live: str, desired: str) -> bool:
-    """Say whether the way from the live revision to the desired one is the operator's own wish.
+def is_upgrade(status: Status, inputs: Inputs, *, live: AbstractSet[str], desired: str) -> bool:
+    """Say whether the way from the live revisions, one per Deployment, to the desired one is the operator's own wish.
 
     A revision that was reached before, and that somebody turned back on the Deployment, is repaired, not upgraded.
     """
     reached = status.get("updateRevision") == desired and pending_reason(status) is None
-    return live != desired and not reached and _unchanged(status, inputs)
+    return live != {desired} and not reached and _unchanged(status, inputs)
 
 
 def pending_reason(status: Status) -> str | None:
@@ -74,7 +75,7 @@ def is_serving(status: Status) -> bool:
     return bool(_condition(status, ConditionType.READY).get("status") == "True")
 
 
-def holds_slot(status: Status, live: str) -> bool:
+def holds_slot(status: Status, live: AbstractSet[str]) -> bool:
     """Whether an AgentService counts as one that is being upgraded.
 
     One that was Ready before counts until it is Ready again, so a release that breaks agents stops at these few. One
@@ -82,17 +83,17 @@ def holds_slot(status: Status, live: str) -> bool:
 
     Args:
         status: as last written.
-        live: the revision of its Deployment.
+        live: the revisions of its Deployments.
     """
-    reached = live == status.get("updateRevision")
+    revision = status.get("updateRevision")
     stalled = bool(_condition(status, ConditionType.STALLED))
     match pending_reason(status):
         case Reason.UPGRADING:
-            return reached or not stalled  # a write that is refused breaks nothing
+            return revision in live or not stalled  # a write that is refused breaks nothing
         case Reason.UPGRADING_WHILE_NOT_READY:
             return not stalled
-        case _:  # The Deployment was written and its status was not: whoever did it was interrupted.
-            return not reached and not stalled and not _condition(status, ConditionType.PAUSED)
+        case _:  # A Deployment was written and its status was not: whoever did it was interrupted.
+            return live != {revision} and not stalled and not _condition(status, ConditionType.PAUSED)
 
 
 def pending(
@@ -127,9 +128,9 @@ def pending(
     )
 
 
-def applied_inputs(previous: Status, inputs: Inputs, *, live: str | None, desired: str | None) -> dict[str, Any]:
-    """The author's part in the revision that the Deployment is at, as the status records it."""
-    if desired is None or live != desired:
+def applied_inputs(previous: Status, inputs: Inputs, *, live: AbstractSet[str], desired: str | None) -> dict[str, Any]:
+    """The author's part in the revision that the Deployments are at, as the status records it."""
+    if desired is None or live != {desired}:
         return {field: previous[field] for field in ("appliedGeneration", "appliedReferences") if field in previous}
     recorded: dict[str, Any] = {"appliedGeneration": inputs.generation}
     if inputs.references is not None:

@@ -12,6 +12,7 @@ REMOVED: Final = object()
 ECHO: Final = {"name": "main", "provider": "Echo"}
 KEY: Final = {"secretKeyRef": {"name": "anthropic", "key": "api-key"}}
 CLAUDE: Final = {"name": "main", "provider": "Anthropic", "anthropic": {"model": "claude", "credentials": KEY}}
+URL: Final = {"urlFrom": {"secretKeyRef": {"name": "database", "key": "url"}}}
 ASSISTANT: Final = {"name": "assistant", "systemPrompt": "Be brief."}
 SPREAD: Final = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
 RESERVED: Final = "keys under agentservice.dev/ and app.kubernetes.io/ are set by the operator"
@@ -103,6 +104,17 @@ RULES = (
         "spec.access.clients[0].name",
         "name must not end in .previous",
     ),
+    Refusal(
+        {"spec.state.redis": URL},
+        "spec.state.redis",
+        "redis serves pods that share a database: remove it, or set backend to PostgreSQL",
+    ),
+    Refusal(
+        {"spec.state": {"backend": "PostgreSQL", "postgreSQL": URL}, "spec.tasks.workers": 1},
+        "spec.tasks.workers",
+        "set state.backend to PostgreSQL and state.redis, or set tasks.workers to 0",
+    ),
+    Refusal({"spec.tasks.workers": 1}, "spec.tasks.workers", "set state.backend to PostgreSQL and state.redis"),
     Refusal({"metadata.name": "1st"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a.b"}, "", "metadata.name must be at most 50"),
     Refusal({"metadata.name": "a" * 51}, "", "metadata.name must be at most 50"),

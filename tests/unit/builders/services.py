@@ -18,6 +18,12 @@ SPEC: Object = {
     "models": [{"name": "main", "provider": "Echo"}],
     "agents": [{"name": "assistant", "systemPrompt": "You are a helpful assistant."}],
 }
+SHARED_STATE: Object = {
+    "backend": "PostgreSQL",
+    "postgreSQL": {"urlFrom": {"secretKeyRef": {"name": "database", "key": "url"}}},
+    "redis": {"urlFrom": {"secretKeyRef": {"name": "redis", "key": "url"}}},
+}
+"""What workers need."""
 
 
 def agent_service(name: str = "hello", **fields: Any) -> AgentService:
@@ -26,6 +32,16 @@ def agent_service(name: str = "hello", **fields: Any) -> AgentService:
 
 
 def child(kind: str, service: AgentService, context: BuildContext = CONTEXT) -> Object:
-    """The one child of a kind."""
-    (found,) = (item for item in build(service, context) if item["kind"] == kind)
+    """The one child of a kind; where there are workers, that of the servers."""
+    (found,) = (item for item in _children(kind, service, context) if not item["metadata"]["name"].endswith("-worker"))
     return found
+
+
+def workers_child(kind: str, service: AgentService, context: BuildContext = CONTEXT) -> Object:
+    """The one child of a kind that belongs to the workers."""
+    (found,) = (item for item in _children(kind, service, context) if item["metadata"]["name"].endswith("-worker"))
+    return found
+
+
+def _children(kind: str, service: AgentService, context: BuildContext) -> list[Object]:
+    return [item for item in build(service, context) if item["kind"] == kind]

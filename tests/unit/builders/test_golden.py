@@ -16,7 +16,7 @@ from agentservice_operator.cli.documents import to_yaml
 from agentservice_operator.cli.render import render
 from agentservice_operator.settings import read_defaults
 
-MONITORED = frozenset({"inherited-metadata", "longest-name", "monitoring"})
+MONITORED = frozenset({"inherited-metadata", "longest-name", "monitoring", "workers"})
 """The cases of a cluster with the Prometheus operator; in all others its objects would be the same."""
 CASES = sorted(folder for folder in (Path(__file__).parent / "golden").iterdir() if folder.is_dir())
 

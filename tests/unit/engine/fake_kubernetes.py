@@ -64,9 +64,13 @@ class FakeKubernetes:
         return [item for item in found if _field(item, path) == value][:limit]
 
     async def list(self, kind: Kind, namespace: str | None, *, label_selector: str | None = None) -> list[Object]:
-        """Every object of the kind."""
+        """Every object of the kind whose labels equal those of the selector."""
         self._called("list", kind, label_selector or "")
-        return [item for (of, where, _), item in self.objects.items() if of == kind.kind and namespace in (None, where)]
+        wanted = dict(each.split("=") for each in label_selector.split(",")) if label_selector else {}
+        found = [
+            item for (of, where, _), item in self.objects.items() if of == kind.kind and namespace in (None, where)
+        ]
+        return [item for item in found if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
 
     async def apply(self, kind: Kind, intent: Object, *, manager: str, force: bool = True) -> Object:
         """Replace the object."""

@@ -46,14 +46,16 @@ class Pods:
 class Bench:
     """An inquiry about hello, whose pods are ready at the addresses given."""
 
-    def __init__(self, *addresses: str, revision: str = REVISION, ready: bool = True) -> None:
+    def __init__(
+        self, *addresses: str, revision: str = REVISION, ready: bool = True, component: str = "server"
+    ) -> None:
         self.woken = Woken()
         self.pods = Pods()
         self.metrics = Metrics()
         caches = Caches([kind for kind in CHILDREN if kind is not SECRET], Woken())
         caches.services.put(agent_service())
         template = {"metadata": {"annotations": {"agentservice.dev/revision": REVISION}}}
-        labels = {"agentservice.dev/service": HELLO.name}
+        labels = {"agentservice.dev/service": HELLO.name, "app.kubernetes.io/component": component}
         meta = {"namespace": NAMESPACE, "resourceVersion": "1", "creationTimestamp": "", "labels": labels}
         deployment = {"metadata": {**meta, "name": HELLO.name, "uid": "d"}, "spec": {"template": template}}
         caches.children[DEPLOYMENT].put(deployment)
@@ -139,8 +141,16 @@ async def test_of_many_pods_a_few_are_asked() -> None:
     assert len(set(bench.pods.asked)) == PODS_AT_MOST
 
 
-@pytest.mark.parametrize("bench", [Bench("192.0.2.1", ready=False), Bench("192.0.2.1", revision="old"), Bench("")])
-async def test_only_ready_pods_of_the_newest_revision_are_asked(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "bench",
+    [
+        Bench("192.0.2.1", ready=False),
+        Bench("192.0.2.1", revision="old"),
+        Bench("192.0.2.1", component="worker"),
+        Bench(""),
+    ],
+)
+async def test_only_ready_servers_of_the_newest_revision_are_asked(bench: Bench) -> None:
     await bench.ask()
 
     assert bench.pods.asked == []

@@ -9,7 +9,7 @@ from agentservice_operator.api.v1alpha1.well_known import REVISION_ANNOTATION
 from agentservice_operator.engine.cache import Caches, Service
 from agentservice_operator.engine.kinds import CHILDREN, DEPLOYMENT, SECRET, ServiceKey
 from agentservice_operator.engine.upgrades import Limit, Upgrades
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.objects import NAMESPACE, Woken, agent_service, config_map
@@ -39,9 +39,17 @@ class Fleet:
         uid = f"uid-of-{name}"
         status = {"updateRevision": live, "conditions": conditions}
         self.caches.services.put(agent_service(self._version, status=status, name=name, uid=uid))
+        self._put_deployment(name, name, live)
+
+    def put_workers(self, name: str, *, live: str) -> None:
+        """Give one of them a second Deployment."""
+        self._version += 1
+        self._put_deployment(name, f"{name}-worker", live)
+
+    def _put_deployment(self, owner: str, name: str, live: str) -> None:
         template = {"metadata": {"annotations": {REVISION_ANNOTATION: live}}}
-        owner = {"uid": uid, "controller": True, "kind": "AgentService", "name": name}
-        meta = config_map(name, self._version, service=name, ownerReferences=[owner], generation=1)
+        reference = {"uid": f"uid-of-{owner}", "controller": True, "kind": "AgentService", "name": owner}
+        meta = config_map(name, self._version, service=owner, ownerReferences=[reference], generation=1)
         self.caches.children[DEPLOYMENT].put({**meta, "spec": {"replicas": 1, "template": template}, "status": {}})
 
     def get(self, name: str) -> Service:
@@ -86,6 +94,24 @@ def test_asking_again_keeps_the_turn() -> None:
 def test_one_that_broke_keeps_its_turn_whichever_process_asks() -> None:
     fleet = Fleet(3, "1")
     fleet.put("agent-001", live=NEW, pending="Upgrading", ready=False)
+
+    assert not fleet.take("agent-000")
+    assert fleet.take("agent-001")
+
+
+def test_one_of_whom_only_the_workers_were_upgraded_counts_and_goes_on() -> None:
+    """Whoever wrote the one Deployment was interrupted before the other."""
+    fleet = Fleet(3, "1")
+    fleet.put_workers("agent-001", live=NEW)
+
+    assert not fleet.take("agent-000")
+    assert fleet.take("agent-001")
+
+
+def test_one_of_whom_only_the_servers_were_upgraded_counts_too() -> None:
+    fleet = Fleet(3, "1")
+    fleet.put("agent-001", live=NEW)
+    fleet.put_workers("agent-001", live=OLD)
 
     assert not fleet.take("agent-000")
     assert fleet.take("agent-001")
@@ -137,6 +163,7 @@ def test_one_that_is_deleted_makes_room() -> None:
     assert fleet.take("agent-001")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_in_any_order_of_events_no_more_than_allowed_are_upgraded(data: st.DataObject) -> None:
     fleet = Fleet(6, "2")

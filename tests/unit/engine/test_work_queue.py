@@ -7,7 +7,7 @@ from collections import Counter
 
 from agentservice_operator.engine.queue import BASE_DELAY_SECONDS, MAX_DELAY_SECONDS, Priority, WorkQueue
 from agentservice_operator.metrics import QueueMetrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -25,6 +25,7 @@ def sample(registry: CollectorRegistry, name: str) -> float | None:
     return registry.get_sample_value(name, {"name": "agentservice"})
 
 
+@settings(deadline=None)
 @given(jitter=st.floats(min_value=0.0, max_value=1.0), failures=st.integers(min_value=1, max_value=2000))
 def test_each_failure_doubles_the_wait_up_to_five_minutes_and_a_fifth(jitter: float, failures: int) -> None:
     queue, _ = queue_with(Clock(), jitter)

@@ -10,9 +10,10 @@ from typing import Any
 from agentservice_operator.api.v1alpha1.parse import parse
 from agentservice_operator.api.v1alpha1.types import AgentServiceSpec
 from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
-from agentservice_operator.status.compute import Situation, Status
+from agentservice_operator.status.compute import Status
 from agentservice_operator.status.observed import DeploymentFacts, PodFacts
 from agentservice_operator.status.routes import Routes
+from agentservice_operator.status.situation import Situation
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 OLD, NEW = "0ld0ld0ld0", "new1new1ne"
@@ -51,6 +52,7 @@ def pod(name: str = "hello-1", **fields: Any) -> PodFacts:
     facts = PodFacts(
         name=name,
         uid=f"uid-of-{name}",
+        component="server",
         revision=NEW,
         ready=False,
         unready_since="",
@@ -83,6 +85,7 @@ def situation(facts: DeploymentFacts | None = None, pods: Sequence[PodFacts] = (
         problems=(),
         has_references=False,
         deployment=facts,
+        workers=None,
         autoscaler=None,
         routes=Routes(),
         pods=pods,

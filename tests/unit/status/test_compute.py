@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
-from agentservice_operator.status.compute import Paused, Situation, Status, compute, reason_of
+from agentservice_operator.status.compute import Status, compute, reason_of
 from agentservice_operator.status.observed import AutoscalerFacts
 from agentservice_operator.status.problems import Problem
+from agentservice_operator.status.situation import Paused, Situation
 
 from tests.unit.status.kstatus import Judgement, judge
 from tests.unit.status.observations import NEW, NOW, OLD, condition, deployment, pod, situation, spec, states

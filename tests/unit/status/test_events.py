@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
-from agentservice_operator.status.compute import Paused, Situation, Status, compute
+from agentservice_operator.status.compute import Status, compute
 from agentservice_operator.status.events import changes
 from agentservice_operator.status.problems import Problem
+from agentservice_operator.status.situation import Paused, Situation
 
 from tests.unit.status.observations import NEW, OLD, deployment, pod, situation
 

@@ -7,8 +7,9 @@ from datetime import date
 from typing import Any
 
 import pytest
-from agentservice_operator.status.compute import Situation, Status, compute
+from agentservice_operator.status.compute import Status, compute
 from agentservice_operator.status.runtime_report import ModelReport, ModelState, PodReport, RuntimeReport, combine
+from agentservice_operator.status.situation import Situation
 
 from tests.unit.status.observations import NEW, NOW, OLD, condition, deployment, situation, spec, states
 

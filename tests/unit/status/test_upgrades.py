@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from agentservice_operator.api.v1alpha1.conditions import Reason
-from agentservice_operator.status.compute import Situation, Status, compute
+from agentservice_operator.status.compute import Status, compute
+from agentservice_operator.status.situation import Situation
 from agentservice_operator.status.upgrades import Inputs, Waiting, holds_slot, is_upgrade
 
 from tests.unit.status.kstatus import Judgement, judge
@@ -39,13 +40,13 @@ def broken(previous: Status) -> Status:
 def test_a_revision_that_the_author_did_not_ask_for_is_an_upgrade() -> None:
     status = serving(references="a")
 
-    assert is_upgrade(status, Inputs(1, "a"), live=OLD, desired=NEW)
-    assert not is_upgrade(status, Inputs(1, "a"), live=OLD, desired=OLD)
+    assert is_upgrade(status, Inputs(1, "a"), live={OLD}, desired=NEW)
+    assert not is_upgrade(status, Inputs(1, "a"), live={OLD}, desired=OLD)
 
 
 @pytest.mark.parametrize("inputs", [Inputs(2, "a"), Inputs(1, "b"), Inputs(1, None)], ids=["spec", "value", "no value"])
 def test_an_edit_of_the_spec_or_of_a_config_map_is_none(inputs: Inputs) -> None:
-    assert not is_upgrade(serving(references="a"), inputs, live=OLD, desired=NEW)
+    assert not is_upgrade(serving(references="a"), inputs, live={OLD}, desired=NEW)
 
 
 def test_an_edit_that_was_not_applied_yet_is_still_the_authors() -> None:
@@ -53,15 +54,15 @@ def test_an_edit_that_was_not_applied_yet_is_still_the_authors() -> None:
 
     assert edited["observedGeneration"] == 2
     assert edited["appliedGeneration"] == 1
-    assert not is_upgrade(edited, Inputs(2, None), live=OLD, desired=NEW)
+    assert not is_upgrade(edited, Inputs(2, None), live={OLD}, desired=NEW)
 
 
 def test_without_a_record_nothing_is_an_upgrade() -> None:
-    assert not is_upgrade({"observedGeneration": -1}, Inputs(1, None), live=OLD, desired=NEW)
+    assert not is_upgrade({"observedGeneration": -1}, Inputs(1, None), live={OLD}, desired=NEW)
 
 
 def test_a_deployment_that_somebody_turned_back_is_repaired_not_upgraded() -> None:
-    assert not is_upgrade(serving(NEW), Inputs(1, None), live=OLD, desired=NEW)
+    assert not is_upgrade(serving(NEW), Inputs(1, None), live={OLD}, desired=NEW)
 
 
 def test_one_that_waits_serves_on_and_is_current_for_gitops() -> None:
@@ -75,7 +76,7 @@ def test_one_that_waits_serves_on_and_is_current_for_gitops() -> None:
     assert NEW in pending["message"]
     assert "10%" in pending["message"]
     assert judge({"metadata": {"generation": 1}, "status": status}) == Judgement.CURRENT
-    assert not holds_slot(status, OLD)
+    assert not holds_slot(status, {OLD})
 
 
 def test_one_that_served_holds_its_slot_until_it_is_ready_however_long_that_takes() -> None:
@@ -85,7 +86,7 @@ def test_one_that_served_holds_its_slot_until_it_is_ready_however_long_that_take
 
     assert condition(started, "UpgradePending")["reason"] == Reason.UPGRADING
     assert "Stalled" in states(stalled)
-    assert [holds_slot(status, NEW) for status in (started, stalled, done)] == [True, True, False]
+    assert [holds_slot(status, {NEW}) for status in (started, stalled, done)] == [True, True, False]
     assert states(done) == {"Ready": "True"}
 
 
@@ -95,13 +96,13 @@ def test_one_that_did_not_serve_holds_its_slot_until_it_is_stalled() -> None:
     stalled = broken(started)
 
     assert condition(started, "UpgradePending")["reason"] == Reason.UPGRADING_WHILE_NOT_READY
-    assert [holds_slot(status, NEW) for status in (started, stalled)] == [True, False]
+    assert [holds_slot(status, {NEW}) for status in (started, stalled)] == [True, False]
 
 
 def test_a_write_whose_status_was_lost_counts_and_is_told_from_an_edit_afterwards() -> None:
     unwritten = serving()
 
-    assert holds_slot(unwritten, NEW)
+    assert holds_slot(unwritten, {NEW})
     assert condition(status_of(rolling(unwritten)), "UpgradePending")["reason"] == Reason.UPGRADING
 
 
@@ -109,7 +110,7 @@ def test_the_rollout_of_an_edit_is_no_upgrade() -> None:
     status = status_of(rolling(serving(), generation=2))
 
     assert "UpgradePending" not in states(status)
-    assert not holds_slot(status, NEW)
+    assert not holds_slot(status, {NEW})
 
 
 def test_an_edit_frees_one_that_waits_and_leaves_one_that_is_upgraded_counted() -> None:
@@ -124,5 +125,5 @@ def test_a_write_that_is_refused_for_good_gives_the_slot_back() -> None:
     started = status_of(rolling(serving()))
     stalled = broken(started)
 
-    assert not holds_slot(stalled, OLD)
-    assert is_upgrade(stalled, Inputs(1, None), live=OLD, desired=NEW)
+    assert not holds_slot(stalled, {OLD})
+    assert is_upgrade(stalled, Inputs(1, None), live={OLD}, desired=NEW)

@@ -14,6 +14,10 @@ from tests.unit.transitions.leaves import Leaf, Spec
 
 _REVISION = "Deployment spec.template.metadata.annotations.agentservice.dev/revision"
 _POD = "Deployment spec.template.spec"
+WORKERS = "workers' "
+"""Stands before the kind of a child that belongs to the workers: of these, too, a field may touch what it may touch of
+the servers' children."""
+_OF_WORKERS = ("Deployment", "PodDisruptionBudget", "NetworkPolicy")
 _CONFIGURATION = ("ConfigMap metadata.name", "ConfigMap data", f"{_POD}.volumes", _REVISION)
 
 TOUCHES: dict[str, tuple[str, ...]] = {
@@ -74,10 +78,13 @@ TOUCHES: dict[str, tuple[str, ...]] = {
         "Service spec.sessionAffinityConfig",
     ),
     "spec.state.postgreSQL.urlFrom": (*_CONFIGURATION, f"{_POD}.containers"),
+    "spec.state.redis.urlFrom": (*_CONFIGURATION, f"{_POD}.containers"),
     "spec.state.volume.size": ("PersistentVolumeClaim spec.resources",),
     "spec.state.volume.storageClassName": ("PersistentVolumeClaim spec.storageClassName",),
     "spec.state.volume.whenDeleted": ("PersistentVolumeClaim metadata.ownerReferences",),
     "spec.state.retentionDays": _CONFIGURATION,
+    "spec.tasks": _CONFIGURATION,
+    "spec.tasks.workers": (*_CONFIGURATION, *(f"{WORKERS}{kind}" for kind in _OF_WORKERS)),
     "spec.access.apiKeys.source": ("Secret", f"{_POD}.volumes", _REVISION),
     "spec.access.apiKeys.secretRef": (f"{_POD}.volumes", _REVISION),
     "spec.access.apiKeys.rotation": ("Secret metadata.annotations",),
@@ -134,7 +141,12 @@ def children(spec: Spec) -> list[dict[str, Any]]:
 
 
 def _values(spec: Spec) -> dict[str, Any]:
-    return {f"{child['kind']} {path}": value for child in children(spec) for path, value in _flat(child, "")}
+    return {f"{_named(child)} {path}": value for child in children(spec) for path, value in _flat(child, "")}
+
+
+def _named(child: dict[str, Any]) -> str:
+    of_workers = child["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
+    return f"{WORKERS if of_workers else ''}{child['kind']}"
 
 
 def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -147,6 +159,8 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_allowed(path: str, allowed: str) -> bool:
+    if not allowed.startswith(WORKERS):
+        path = path.removeprefix(WORKERS)
     if allowed.startswith("* "):
         path, allowed = path.partition(" ")[2], allowed.removeprefix("* ")
     return path.startswith(f"{allowed} ") or _is_at_or_below(path, allowed)

@@ -120,8 +120,8 @@ BY_HAND = {
     ),
     "spec.state.backend": ByHand(
         together=(
-            {"backend": "Ephemeral", "volume": None, "postgreSQL": None},
-            {"backend": "Volume", "volume": {"size": "1Gi"}, "postgreSQL": None},
+            {"backend": "Ephemeral", "volume": None, "postgreSQL": None, "redis": None},
+            {"backend": "Volume", "volume": {"size": "1Gi"}, "postgreSQL": None, "redis": None},
             {
                 "backend": "PostgreSQL",
                 "volume": None,

@@ -80,7 +80,8 @@ def walk(seed: str) -> Walk:
                 continue
             what, after = edited
             if is_valid(after):
-                if _keeps_volume([step.spec for step in steps if not step.refused], after):
+                taken = [step.spec for step in steps if not step.refused]
+                if _keeps_volume(taken, after) and _rotation(after) >= _rotation(taken[-1]):
                     break
                 continue
             if refused < MOST_REFUSED:
@@ -160,12 +161,22 @@ def _keeps_volume(taken: list[Spec], spec: Spec) -> bool:
     return len({(each.get("size"), each.get("storageClassName")) for each in volumes if each}) <= 1
 
 
+def _rotation(spec: Spec) -> int:
+    """That of the key, which the API server takes back for nobody."""
+    number = spec.get("access", {}).get("apiKeys", {}).get("rotation", 1)
+    return int(number)
+
+
 def _is_modest(spec: Spec) -> bool:
     """Whether one node has room for many such services, as far as one can tell of a broken spec.
 
     A pod of high priority that asks for more than a node has takes the room of others, whose walks it would disturb.
     """
-    counts = [spec.get("replicas"), (spec.get("autoscaling") or {}).get("minReplicas")]
+    counts = [
+        spec.get("replicas"),
+        (spec.get("autoscaling") or {}).get("minReplicas"),
+        (spec.get("tasks") or {}).get("workers"),
+    ]
     pods = max((count for count in counts if isinstance(count, int)), default=1)
     resources = (spec.get("runtime") or {}).get("resources")
     parts = [part for part in resources.values() if isinstance(part, dict)] if isinstance(resources, dict) else []

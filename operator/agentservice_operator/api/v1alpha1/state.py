@@ -59,6 +59,14 @@ class PostgreSQL(ApiModel):
     runtime.trustBundle."""
 
 
+class Redis(ApiModel):
+    """A Redis server."""
+
+    url_from: UrlSource
+    """Reference to the URL, `redis://USER:PASSWORD@HOST`, or `rediss://` for TLS, which is checked by the public
+    certificate authorities and those of runtime.trustBundle."""
+
+
 class State(ApiModel):
     """Where conversations are kept."""
 
@@ -69,7 +77,19 @@ class State(ApiModel):
     """The volume, with backend Volume."""
     postgresql: Annotated[PostgreSQL | None, Field(alias="postgreSQL")] = None
     """The database, with backend PostgreSQL."""
+    redis: Redis | None = None
+    """A Redis by which the pods that share a database wake each other when there is something to do; it keeps nothing.
+    Absent, or while it is gone: they look into the database every second."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """A conversation is deleted when it was last used so many days ago, a record of usage when it is so old."""
 
-    rules: ClassVar = member_of("backend", {"Volume": "volume", "PostgreSQL": "postgreSQL"})
+    rules: ClassVar = (
+        *member_of("backend", {"Volume": "volume", "PostgreSQL": "postgreSQL"}),
+        Cel(
+            "!has(self.redis) || self.backend == 'PostgreSQL'",
+            "redis serves pods that share a database: remove it, or set backend to PostgreSQL",
+            lambda state: state.redis is None or state.backend == "PostgreSQL",
+            ".redis",
+            "FieldValueForbidden",
+        ),
+    )

@@ -44,6 +44,7 @@ from agentservice_operator.api.v1alpha1.exposure import (
 )
 from agentservice_operator.api.v1alpha1.observability import Observability, PodMonitor, PrometheusRule
 from agentservice_operator.api.v1alpha1.state import State, Volume
+from agentservice_operator.api.v1alpha1.tasks import Tasks
 from agentservice_operator.api.v1alpha1.tools import Header, HeaderSource, HTTPTool, MCPServer, Tool, WebSearch
 from agentservice_operator.api.v1alpha1.workload import (
     Autoscaling,
@@ -103,6 +104,7 @@ __all__ = [
     "ServiceExposure",
     "State",
     "SystemPromptSource",
+    "Tasks",
     "Tool",
     "Volume",
     "WebSearch",
@@ -285,6 +287,8 @@ class AgentServiceSpec(ApiModel):
     """How many pods may be missing at the same time."""
     state: State = State()
     """Where conversations are kept."""
+    tasks: Tasks = Tasks()
+    """How tasks are done."""
     access: Access = Access()
     """Who may call the agents."""
     exposure: Exposure = Exposure()
@@ -314,6 +318,13 @@ class AgentServiceSpec(ApiModel):
             lambda spec: spec.autoscaling is None or spec.state.backend != "Volume",
             ".autoscaling",
             "FieldValueForbidden",
+        ),
+        Cel(
+            "self.tasks.workers == 0 || self.state.backend == 'PostgreSQL' && has(self.state.redis)",
+            "workers share their tasks through a database and are woken through Redis: set state.backend to PostgreSQL"
+            " and state.redis, or set tasks.workers to 0",
+            lambda spec: spec.tasks.workers == 0 or spec.state.redis is not None,
+            ".tasks.workers",
         ),
         Cel(
             "size(self.models) == 1 || has(self.defaultModel)",

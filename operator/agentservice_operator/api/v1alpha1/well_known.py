@@ -8,6 +8,8 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 """On every child and pod: what it is for."""
 SERVER = "server"
 """The component that answers callers."""
+WORKER = "worker"
+"""The component that does tasks."""
 REVISION_ANNOTATION = "agentservice.dev/revision"
 """On pods: what they run."""
 OPTIONAL_KINDS = frozenset({"HTTPRoute", "PodMonitor", "PrometheusRule"})
