@@ -14,6 +14,8 @@ import pytest
 from agent_runtime.state.database import Database
 from agent_runtime.state.postgresql import open_postgresql
 from agent_runtime.state.sqlite import open_sqlite
+from agent_runtime.state.task_leases import TaskLeases
+from agent_runtime.state.tasks import SqlTasks
 from dev import servers
 from dev.fake_messages_api import FakeMessagesApi, running
 from dev.servers import NoServerError, Postgresql
@@ -118,6 +120,18 @@ def state_on(request: pytest.FixtureRequest, folder: Path) -> dict[str, object]:
         return {"path": str(folder / "state.db"), "retention_days": 30}
     server: Postgresql = request.getfixturevalue("postgresql")
     return {"url_file": str(url_of_new_database(server, folder)), "retention_days": 30}
+
+
+@pytest.fixture
+def tasks(database: Database) -> SqlTasks:
+    """Tasks in that database, for their callers."""
+    return SqlTasks(database)
+
+
+@pytest.fixture
+def leases(database: Database) -> TaskLeases:
+    """The same, for those who run them."""
+    return TaskLeases(database, lease_seconds=60, timeout_seconds=600)
 
 
 def url_of_new_database(server: Postgresql, folder: Path) -> Path:

@@ -20,64 +20,16 @@ from dev.fake_messages_api import running as running_provider
 from dev.process import wait_until
 from tests.runtime.conftest import state_on
 from tests.runtime.runtime_process import (
-    KEY,
-    OTHER_KEY,
     PROVIDER_KEY,
-    Event,
-    RuntimeProcess,
     anthropic_model,
     hasty,
-    parse_events,
     runtime_process,
 )
+from tests.runtime.tasks_caller import Tasks
 from tests.runtime.tool_server import http_tool, tool_server
 
-FINISHED = {"completed", "failed", "canceled"}
 HELD: dict[str, Any] = {"headers_delay": 60}
 """An answer that does not begin while a test runs."""
-
-
-class Tasks:
-    """A caller of the tasks API."""
-
-    def __init__(self, runtime: RuntimeProcess, provider: FakeMessagesApi, key: str = KEY) -> None:
-        self.runtime = runtime
-        self.provider = provider
-        self.key = key
-
-    def call(self, method: str, path: str = "", **options: Any) -> httpx2.Response:
-        headers = {"X-API-Key": self.key, **options.pop("headers", {})}
-        return self.runtime.client.request(method, f"/v1/tasks{path}", headers=headers, **options)
-
-    def create(self, message: str = "What is it?", **fields: Any) -> dict[str, Any]:
-        response = self.call("POST", json={"message": message, **fields})
-        assert response.status_code == 202, response.text
-        task: dict[str, Any] = response.json()
-        assert response.headers["location"] == f"/v1/tasks/{task['id']}"
-        return task
-
-    def get(self, task: dict[str, Any]) -> dict[str, Any]:
-        response = self.call("GET", f"/{task['id']}")
-        assert response.status_code == 200, response.text
-        document: dict[str, Any] = response.json()
-        return document
-
-    def until(self, task: dict[str, Any], *statuses: str) -> dict[str, Any]:
-        def reached() -> dict[str, Any] | None:
-            now = self.get(task)
-            return now if now["status"] in statuses else None
-
-        return wait_until(reached, deadline=20, describe=lambda: str(self.get(task)))
-
-    def finished(self, task: dict[str, Any]) -> dict[str, Any]:
-        return self.until(task, *FINISHED)
-
-    def events(self, task: dict[str, Any], *, after: int | None = None) -> list[Event]:
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        return parse_events(self.call("GET", f"/{task['id']}/events", headers=headers).text)
-
-    def of_another(self) -> Tasks:
-        return Tasks(self.runtime, self.provider, OTHER_KEY)
 
 
 @contextmanager
