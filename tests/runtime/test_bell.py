@@ -55,6 +55,16 @@ async def until_connected(*bells: RedisBell) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_said(*bells: RedisBell) -> None:
+    """Wait until a word of each has come back: so has what it said before."""
+    for bell in bells:
+        with bell.listening("back") as back:
+            bell.ring("back")
+            back.clear()  # it was heard here at once
+            async with asyncio.timeout(5):
+                await back.wait()
+
+
 async def test_who_listens_hears_its_own_topic_from_then_on() -> None:
     bell = Bell(shared=False)
     bell.ring("a")
@@ -81,14 +91,13 @@ async def test_other_processes_of_the_service_hear_it_and_nobody_else(tmp_path: 
     async with ringing(here) as bell, ringing(there) as second, ringing(other) as stranger:
         await until_connected(bell, second, stranger)
         with second.listening("queue") as heard, stranger.listening("queue") as unheard:
+            await until_said(bell, second, stranger)
+            for event in (heard, unheard):
+                event.clear()  # the word of each that it is there woke everybody
             bell.ring("queue")
             async with asyncio.timeout(5):
                 await heard.wait()
-            # What is said afterwards has arrived: so would have what was said before.
-            with stranger.listening("later") as later:
-                stranger.ring("later")
-                async with asyncio.timeout(5):
-                    await later.wait()
+            await until_said(stranger)
             assert not unheard.is_set()
         assert bell.pause == IDLE_SECONDS
 
