@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import open_models
 from agent_runtime.agent.tools import open_tools
 from agent_runtime.agent.tools.tool import ToolSource
 from agent_runtime.agent.turn import agent_handler
+from agent_runtime.beside import run_beside
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.cost import Prices, open_prices
 from agent_runtime.pipeline.conversation_lock import ConversationLock
@@ -118,15 +117,3 @@ async def open_resources(
         prices=prices,
         tools=tools,
     )
-
-
-async def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` until `stack` ends."""
-    task = asyncio.create_task(work)
-
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)

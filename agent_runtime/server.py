@@ -18,6 +18,7 @@ from agent_runtime.agent.model import Model
 from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
+from agent_runtime.beside import run_beside
 from agent_runtime.bounded_http import BoundedHttpProtocol
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.ending import Ending
@@ -25,7 +26,7 @@ from agent_runtime.lifecycle import Lifecycle, Phase
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
-from agent_runtime.resources import open_resources, run_beside
+from agent_runtime.resources import open_resources
 from agent_runtime.settings import ConfigurationError
 from agent_runtime.state.idempotency import SqlIdempotency
 from agent_runtime.state.runs import SqlRuns

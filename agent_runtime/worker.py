@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 import structlog
 
 from agent_runtime.agent.model import Model
+from agent_runtime.beside import run_beside
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
-from agent_runtime.resources import open_resources, run_beside
+from agent_runtime.resources import open_resources
 from agent_runtime.tasks.runner import open_runner
 from agent_runtime.told import Told
 

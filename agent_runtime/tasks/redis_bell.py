@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 from redis.asyncio import Redis
 
+from agent_runtime.beside import end
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.credentials import CredentialsFile
 from agent_runtime.ending import Ending
@@ -134,11 +135,8 @@ class RedisBell(Bell):
             try:
                 while await self._url.current() == url and not saying.done():
                     await self._hear(subscription)
-                if saying.done():
-                    await saying
             finally:
-                saying.cancel()
-                await asyncio.gather(saying, return_exceptions=True)
+                await end(saying)
 
     async def _hear(self, subscription: Any) -> None:
         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)

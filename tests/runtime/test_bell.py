@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from agent_runtime.beside import end
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.settings import ConfigurationError, load_config
 from agent_runtime.state.database import Database
@@ -44,9 +45,7 @@ async def ringing(settings: RuntimeConfig) -> AsyncIterator[RedisBell]:
     try:
         yield bell
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def until_connected(*bells: RedisBell) -> None:
