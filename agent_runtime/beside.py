@@ -7,13 +7,24 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import structlog
+
 AGAIN_SECONDS = 0.2
+
+_log = structlog.get_logger()
 
 
 async def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     """Run `work` until `stack` ends."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_tell)
     stack.push_async_callback(end, task)
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Nobody waits for it before the end, and by then its failure would be old."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("what runs beside has failed", work=repr(task.get_coro()), exc_info=error)
 
 
 async def end(task: asyncio.Task[None]) -> None:

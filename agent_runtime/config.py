@@ -34,7 +34,8 @@ Price = Annotated[Decimal, Field(ge=0, decimal_places=6)]
 """USD per so many units. With six places at most, so that one token costs whole pico-dollars."""
 
 
-Origin = Annotated[str, Field(pattern=r"^(\*|https?://([-a-z0-9._]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$")]
+ORIGIN_PATTERN: Final = r"^(\*|https?://([-a-z0-9._]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$"
+Origin = Annotated[str, Field(pattern=ORIGIN_PATTERN)]
 """Of a web page, as browsers send it: scheme, host, and the port unless it is the scheme's own; ``*``: any."""
 
 

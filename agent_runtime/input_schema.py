@@ -1,4 +1,4 @@
-"""Whether a JSON schema can be that of a tool's input: asked by the operator before anything runs, and the runtime."""
+"""Whether a JSON schema can be that of a tool's input, of whatever type the tool is."""
 
 from __future__ import annotations
 

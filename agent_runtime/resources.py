@@ -22,7 +22,8 @@ from agent_runtime.state.conversations import ConversationStore, SqlConversation
 from agent_runtime.state.database import Database
 from agent_runtime.state.engines import open_database
 from agent_runtime.state.presence import Presence
-from agent_runtime.state.retention import keep_for
+from agent_runtime.state.retention import DAY_SECONDS, keep_for
+from agent_runtime.state.schema import AGES
 from agent_runtime.state.tasks import SqlTasks
 from agent_runtime.state.usage import InteractionLog, SqlLedger, rows_within
 from agent_runtime.state.write_behind import WriteBehind
@@ -87,7 +88,7 @@ async def open_resources(
         stack.push_async_callback(leases.aclose)
     max_bytes = config.state.max_bytes
     conversations = SqlConversations(database, leases=leases, max_bytes=max_bytes)
-    await run_beside(stack, keep_for(config.state.retention_days, database))
+    await run_beside(stack, keep_for(config.state.retention_days * DAY_SECONDS, AGES.values(), database))
     tasks = SqlTasks(database, max_bytes=None if max_bytes is None else max_bytes // _TASKS_PART)
     await run_beside(stack, look_after(tasks, ttl_seconds=config.tasks.result_ttl_seconds))
     bell = await open_bell(config, shared=database.shared)

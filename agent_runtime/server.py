@@ -28,8 +28,10 @@ from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.resources import open_resources
 from agent_runtime.settings import ConfigurationError
-from agent_runtime.state.idempotency import SqlIdempotency
+from agent_runtime.state.idempotency import KEPT_SECONDS, SqlIdempotency
+from agent_runtime.state.retention import keep_for
 from agent_runtime.state.runs import SqlRuns
+from agent_runtime.state.schema import ANSWER_AGES
 from agent_runtime.tasks.runner import TaskRunner, open_runner
 from agent_runtime.told import Told
 
@@ -94,8 +96,7 @@ async def serve_until_told(
         resources = await open_resources(config, stack, models=models, loopback=is_loopback(listener))
         database, presence = resources.database, resources.presence
         runs, idempotency = LiveRuns(SqlRuns(database, presence)), Idempotency(SqlIdempotency(database, presence))
-        await run_beside(stack, runs.store.keep_fresh())
-        await run_beside(stack, idempotency.store.keep_fresh())
+        await run_beside(stack, keep_for(KEPT_SECONDS, ANSWER_AGES, database))
         if told.first.is_set():
             return
         turns = Turns()

@@ -42,11 +42,11 @@ def wrap_routes(
 ) -> ASGIApp:
     """`routes` behind everything that a request passes before its input is read."""
     stages: list[Callable[[ASGIApp], ASGIApp]] = [
-        *([cors(origins)] if origins else []),  # outermost: pages are to read refusals, too
+        lame_duck(lifecycle),  # outside of what may answer by itself: every answer must close its connection
+        *([cors(origins)] if origins else []),  # outside of what may refuse: pages are to read refusals, too
         *([path_prefix(prefix)] if prefix else []),
         request_id,
         telemetry(interactions),
-        lame_duck(lifecycle),  # outside of what may refuse: a refusal must close its connection too
         problems,
         body_limit,
         identity(keys, open_paths=open_paths),

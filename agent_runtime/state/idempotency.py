@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from agent_runtime.state.database import Database, StateUnavailableError
+from agent_runtime.state.database import Database
 from agent_runtime.state.presence import Presence, live
+from agent_runtime.state.retention import DAY_SECONDS, DELETED_AT_ONCE
 from agent_runtime.state.schema import idempotency_keys as keys
 
-KEPT_SECONDS = 24 * 3600.0
+KEPT_SECONDS = DAY_SECONDS
+"""Of an answer; the events of a run, which may be one, are kept as long."""
 KEPT_PER_PRINCIPAL = 200
 """Beyond, the oldest answers of a principal go, so that none fills the database."""
 KEPT_TASKS_PER_PRINCIPAL = 2000
 """The same for answers that are tasks, whose keys are small: twice as many as a principal may have unfinished."""
-DELETED_AT_ONCE = 100
-RETENTION_LOOK_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +93,6 @@ class SqlIdempotency:
         """Free the key of the request with `token`, whose answer is not kept."""
         unanswered = delete(keys).where(keys.c.token == token, keys.c.process.is_not(None))
         await self._database.run(lambda connection: connection.execute(unanswered))
-
-    async def keep_fresh(self) -> None:
-        """Delete what has been kept long enough, again and again, until cancelled."""
-        while True:
-            with suppress(StateUnavailableError):  # it has been logged, and the next look comes
-                await self.forget_old()
-            await asyncio.sleep(RETENTION_LOOK_SECONDS)
-
-    async def forget_old(self) -> None:
-        """Delete what has been kept long enough.
-
-        Raises:
-            StateUnavailableError: the database fails.
-        """
-        old = select(keys.c.token).where(keys.c.created_at < self._oldest()).limit(DELETED_AT_ONCE).scalar_subquery()
-        while await self._database.run(
-            lambda connection: connection.execute(delete(keys).where(keys.c.token.in_(old))).rowcount
-        ):
-            pass
 
     def _oldest(self) -> int:
         return self._now() - round(KEPT_SECONDS * 1000)

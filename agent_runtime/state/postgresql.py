@@ -17,12 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from agent_runtime.credentials import CredentialsFile
-from agent_runtime.ending import Ending
-from agent_runtime.settings import ConfigurationError
 from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.migrations import NewerSchemaError, migrate
 from agent_runtime.tls import outbound_tls
+from agent_runtime.url_file import open_url_file, unusable
 
 T = TypeVar("T")
 
@@ -30,19 +28,25 @@ CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 10.0
 POOL_SIZE = 8
 """Connections of a process. No transaction waits for anything but the server, so a few serve hundreds of requests."""
+TRIES = 3
+"""Of a transaction of which the server keeps nothing, as one of several that wait for each other."""
 POOL_SECONDS = 5.0
 """How long a transaction waits for one of them."""
 START_SECONDS = 90.0
 """A server that cannot be reached, as in a failover, may come back before the startup probe gives up (120 s)."""
 START_PAUSE_SECONDS = 1.0
 _MIGRATION_LOCK = 0x6167656E74  # "agent": replicas that start together change the schema one after the other
+_SETTING = "state.url_file"
 _APPLICATION = "agentservice-runtime"
 
+_CONFLICT = "transactions stand in each other's way"
 # By SQLSTATE or its class. Source: PostgreSQL, appendix A.
 _REASONS = {
     "08": "it cannot be reached",
     "28": "it refuses the credentials",
     "3D000": "there is no such database",
+    "40001": _CONFLICT,
+    "40P01": _CONFLICT,
     "42501": "its user may not do this",
     "25006": "it is read-only",
     "53100": "its disk is full",
@@ -84,14 +88,15 @@ class PostgresqlDatabase:
         await self._engine.dispose()
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
-        try:
-            return await self._transact(work)
-        except _LostConnectionError:
-            # The pool has let go of all connections of that age: the next one is new.
+        tries = TRIES
+        while True:
+            tries -= 1
             try:
                 return await self._transact(work)
-            except _LostConnectionError as error:
-                raise StateUnavailableError(error.reason) from None
+            except _UndoneError as error:
+                # Of lost connections the pool has let go of all that are of that age: the next one is new.
+                if not tries:
+                    raise StateUnavailableError(error.reason) from None
 
     async def _transact(self, work: Callable[[Connection], T]) -> T:
         committing = False
@@ -107,13 +112,14 @@ class PostgresqlDatabase:
             if reason is None:
                 raise
             _log.warning("the state database fails", reason=reason, error=type(_origin(error)).__name__)
-            if isinstance(error, DBAPIError) and error.connection_invalidated and not committing:
-                raise _LostConnectionError(reason) from None
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated and not committing
+            if lost or reason == _CONFLICT:
+                raise _UndoneError(reason) from None
             raise StateUnavailableError(reason) from None
 
 
-class _LostConnectionError(Exception):
-    """The connection was lost before its transaction could have been committed."""
+class _UndoneError(Exception):
+    """Nothing of a transaction was kept, and it may be begun again: its connection was lost, or others came between."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -133,15 +139,7 @@ async def open_postgresql(url_file: Path, *, trust_bundle_file: str | None) -> P
         ConfigurationError: it cannot be used, or could not be reached for 90 s; the message names the file and the
             remedy, and nothing of the URL.
     """
-    url = CredentialsFile(url_file)
-    try:
-        check_url(url.read())
-    except OSError as error:
-        raise _misconfigured(
-            url_file, f"cannot be read ({error.strerror})", "mount the Secret with the URL there"
-        ) from None
-    except ValueError as error:
-        raise _misconfigured(url_file, str(error), "put a URL postgresql://USER:PASSWORD@HOST/DATABASE there") from None
+    url = open_url_file(url_file, _SETTING, check=check_url, form="postgresql://USER:PASSWORD@HOST/DATABASE")
 
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
         dsn = await url.current()
@@ -190,14 +188,16 @@ async def _until_reached(database: PostgresqlDatabase, url_file: Path) -> None:
             await database.run(_migrate)
         except StateUnavailableError as error:
             if str(error) not in _TRANSIENT or time.monotonic() > end:
-                raise _misconfigured(
-                    url_file, f"leads to a database that fails: {error}", "mend it or the URL"
+                raise unusable(
+                    url_file, _SETTING, f"leads to a database that fails: {error}", "mend it or the URL"
                 ) from None
         except NewerSchemaError as error:
-            raise _misconfigured(url_file, str(error), "use the runtime image that wrote it, or a newer one") from None
+            raise unusable(
+                url_file, _SETTING, str(error), "use the runtime image that wrote it, or a newer one"
+            ) from None
         except DBAPIError as error:
             reason = f"is no database of the runtime ({type(_origin(error)).__name__})"
-            raise _misconfigured(url_file, f"leads to what {reason}", "name one of its own") from None
+            raise unusable(url_file, _SETTING, f"leads to what {reason}", "name one of its own") from None
         else:
             return
         await asyncio.sleep(START_PAUSE_SECONDS)
@@ -220,10 +220,6 @@ def _tls(dsn: str, trust_bundle_file: str | None) -> dict[str, ssl.SSLContext]:
         context = outbound_tls.__wrapped__(trust_bundle_file)
         context.check_hostname = False
     return {"ssl": context}
-
-
-def _misconfigured(url_file: Path, what: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError(f"state.url_file {url_file}: {what}; {remedy}", Ending.STATE_UNUSABLE)
 
 
 def _reason(error: Exception) -> str | None:

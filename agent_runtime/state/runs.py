@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from agent_runtime.state.database import Database, StateUnavailableError
+from agent_runtime.state.database import Database
 from agent_runtime.state.presence import Presence, live
+from agent_runtime.state.retention import DELETED_AT_ONCE
 from agent_runtime.state.schema import run_events, runs
 
-KEPT_SECONDS = 24 * 3600.0
 KEPT_PER_PRINCIPAL = 200
 """Beyond, the oldest runs of a principal go, so that none fills the database."""
-DELETED_AT_ONCE = 100
-RETENTION_LOOK_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +105,6 @@ class SqlRuns:
             return Kept(events_after(events.encode(), rows[-1].last_id, after), rows[-1].last_id, status)
 
         return await self._database.run(work)
-
-    async def keep_fresh(self) -> None:
-        """Delete what has been kept long enough, again and again, until cancelled."""
-        while True:
-            with suppress(StateUnavailableError):  # it has been logged, and the next look comes
-                await self.forget_old()
-            await asyncio.sleep(RETENTION_LOOK_SECONDS)
-
-    async def forget_old(self) -> None:
-        """Delete what has been kept long enough.
-
-        Raises:
-            StateUnavailableError: the database fails.
-        """
-        before = self._now() - round(KEPT_SECONDS * 1000)
-        old = select(runs.c.id).where(runs.c.created_at < before).limit(DELETED_AT_ONCE).scalar_subquery()
-        while await self._database.run(
-            lambda connection: connection.execute(delete(runs).where(runs.c.id.in_(old))).rowcount
-        ):
-            pass
 
     def _now(self) -> int:
         return round(self._clock() * 1000)

@@ -180,6 +180,8 @@ task_approvals = Table(
     Column("decided_at", BigInteger),
 )
 
+ANSWER_AGES = (runs.c.created_at, idempotency_keys.c.created_at)
+"""Those of answers that are kept for callers who come back."""
 AGES = {
     conversations: conversations.c.updated_at,
     model_calls: model_calls.c.started_at,

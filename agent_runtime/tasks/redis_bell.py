@@ -16,9 +16,8 @@ from redis.asyncio import Redis
 from agent_runtime.beside import end
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.credentials import CredentialsFile
-from agent_runtime.ending import Ending
-from agent_runtime.settings import ConfigurationError
 from agent_runtime.tasks.bell import IDLE_SECONDS, POLL_SECONDS, Bell
+from agent_runtime.url_file import open_url_file
 
 ANSWER_SECONDS = 5.0
 """After which a server that says nothing counts as gone."""
@@ -40,15 +39,7 @@ def redis_bell(config: RuntimeConfig) -> RedisBell:
         ConfigurationError: its URL cannot be one; the message names the file and the remedy, and nothing of the URL.
     """
     file = Path(config.state.redis_url_file or "")
-    url = CredentialsFile(file)
-    try:
-        check_url(url.read())
-    except OSError as error:
-        raise _misconfigured(
-            file, f"cannot be read ({error.strerror})", "mount the Secret with the URL there"
-        ) from None
-    except ValueError as error:
-        raise _misconfigured(file, str(error), "put a URL redis://:PASSWORD@HOST there") from None
+    url = open_url_file(file, "state.redis_url_file", check=check_url, form="redis://:PASSWORD@HOST")
     # Services that share a Redis do not wake each other.
     channel = f"agentservice:{config.namespace}/{config.service}"
     return RedisBell(url, channel, trust_bundle_file=config.trust_bundle_file)
@@ -167,7 +158,3 @@ class RedisBell(Bell):
             yield client
         finally:
             await client.aclose()
-
-
-def _misconfigured(file: Path, what: str, remedy: str) -> ConfigurationError:
-    return ConfigurationError(f"state.redis_url_file {file}: {what}; {remedy}", Ending.STATE_UNUSABLE)

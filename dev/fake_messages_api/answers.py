@@ -23,6 +23,10 @@ ERROR_TYPES = {
 }
 
 
+CUT_SECONDS = 0.1
+"""After the last text, before the connection breaks: clients throw away what of it they have not read by then."""
+
+
 class CutError(Exception):
     """The connection breaks here, as the script says."""
 
@@ -80,6 +84,7 @@ async def _text_events(script: Script, index: int) -> AsyncIterator[bytes]:
             yield _event(error(script.error_type or "overloaded_error"))
             return
         if script.cut_after == count:
+            await asyncio.sleep(CUT_SECONDS)
             raise CutError
         if script.end_after == count:
             return

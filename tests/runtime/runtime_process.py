@@ -24,10 +24,15 @@ READY_SECONDS = 60
 
 
 def hasty(*arguments: str) -> tuple[str, str]:
-    """A command of the runtime that takes a process of which it has not heard for three seconds for gone."""
+    """A command of the runtime that takes a process of which it has not heard for three seconds for gone.
+
+    Where it hears of changes it looks at nothing by itself: what was not told would be found out after the test.
+    """
     return "-c", (
         "from agent_runtime.state import presence\n"
         "presence.EXPIRY_SECONDS, presence.RENEWAL_SECONDS = 3.0, 1.0\n"
+        "from agent_runtime.tasks import bell\n"
+        "bell.IDLE_SECONDS = 600.0\n"
         "from agent_runtime.__main__ import main\n"
         f"raise SystemExit(main({list(arguments)}))"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -51,6 +53,14 @@ class Tasks:
     def events(self, task: dict[str, Any], *, after: int | None = None) -> list[Event]:
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         return parse_events(self.call("GET", f"/{task['id']}/events", headers=headers).text)
+
+    @contextmanager
+    def following(self, task: dict[str, Any]) -> Iterator[Iterator[str]]:
+        """The events of a task as they come, in pieces of text."""
+        headers = {"X-API-Key": self.key}
+        with self.runtime.client.stream("GET", f"/v1/tasks/{task['id']}/events", headers=headers) as response:
+            assert response.status_code == 200
+            yield response.iter_text()
 
     def of_another(self) -> Tasks:
         return Tasks(self.runtime, self.provider, OTHER_KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from agent_runtime.api.openapi import openapi_document
 from agent_runtime.pipeline.body_limit import BODY_LIMIT_BYTES
 from agent_runtime.pipeline.cors import EXPOSED_HEADERS, check_origins
 from agent_runtime.settings import ConfigurationError
+from dev.process import wait_until
 from tests.runtime.runtime_process import KEY, RuntimeProcess, runtime_process
 from tests.runtime.test_application import application
 
@@ -92,3 +94,16 @@ def test_any_origin_is_refused_in_production() -> None:
 
     with pytest.raises(ConfigurationError, match="name the origins"):
         check_origins([ORIGIN, "*"], "production")
+
+
+def test_a_question_of_a_browser_closes_its_connection_too_once_the_process_has_been_told_to_end(
+    tmp_path: Path,
+) -> None:
+    with runtime_process(tmp_path, cors_allowed_origins=[ORIGIN], lame_duck_seconds=60) as runtime:
+        runtime.child.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: runtime.phase == "lame duck", deadline=20)
+
+        answer = runtime.client.options("/v1/chat", headers={"Origin": ORIGIN, **ASKED})
+
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        runtime.child.stop(grace=15)  # a second signal ends the wait

@@ -10,11 +10,14 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import select
 
 from agent_runtime.state import idempotency as idempotency_module
 from agent_runtime.state.database import Database
 from agent_runtime.state.idempotency import KeptAnswer, SqlIdempotency
 from agent_runtime.state.presence import Presence
+from agent_runtime.state.retention import forget_before
+from agent_runtime.state.schema import ANSWER_AGES, idempotency_keys
 from dev.fake_messages_api import FakeMessagesApi
 from dev.process import wait_until
 from tests.runtime.conftest import Provided
@@ -172,8 +175,9 @@ async def test_keys_are_kept_for_a_day_and_the_newest_of_each_principal(
 
     now += idempotency_module.KEPT_SECONDS + 1
     assert await store.claim("demo", "3", "f", "another") is None
-    await store.forget_old()
-    assert await store.claim("demo", "2", "f", "another-one") is None
+    await forget_before(now - idempotency_module.KEPT_SECONDS, ANSWER_AGES, database)
+    left = await database.run(lambda connection: connection.execute(select(idempotency_keys.c.key)).scalars().all())
+    assert left == ["3"]
 
 
 async def test_who_lost_a_key_neither_keeps_nor_frees_it(database: Database) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from agent_runtime.agent.model import Message
 from agent_runtime.settings import ConfigurationError
@@ -44,6 +45,28 @@ async def test_no_addition_is_lost_where_two_processes_write_one_conversation(ur
     await asyncio.gather(*additions)
 
     assert await SqlConversations(first).load("demo", "main", "a") == (HI,) * 20
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_of_transactions_that_wait_for_each_other_none_fails(url_file: Path) -> None:
+    first, second = await opened(url_file), await opened(url_file)
+    await SqlConversations(first).append("demo", "main", "a")
+    await SqlConversations(first).append("demo", "main", "b")
+
+    def touch(*order: str) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            for conversation in order:
+                counted = text("UPDATE conversations SET bytes = bytes + 1 WHERE id = :id")
+                connection.execute(counted, {"id": conversation})
+                connection.execute(text("SELECT pg_sleep(0.5)"))
+
+        return work
+
+    await asyncio.gather(first.run(touch("a", "b")), second.run(touch("b", "a")))
+
+    sizes = text("SELECT id, bytes FROM conversations ORDER BY id")
+    assert await first.run(lambda connection: connection.execute(sizes).all()) == [("a", 2), ("b", 2)]
     await first.aclose()
     await second.aclose()
 

@@ -14,8 +14,11 @@ import pytest
 
 from agent_runtime.state import runs as runs_module
 from agent_runtime.state.database import Database
+from agent_runtime.state.idempotency import KEPT_SECONDS
 from agent_runtime.state.presence import Presence
+from agent_runtime.state.retention import forget_before
 from agent_runtime.state.runs import Kept, SqlRuns, events_after
+from agent_runtime.state.schema import ANSWER_AGES
 from dev.fake_messages_api import FakeMessagesApi
 from dev.process import wait_until
 from tests.runtime.runtime_process import (
@@ -294,8 +297,8 @@ async def test_runs_are_kept_for_a_day_and_the_newest_of_each_principal(
     assert [await store.read("demo", str(number), 0) is None for number in range(4)] == [True, True, False, False]
     assert await store.read("other", "another", 0) is not None
 
-    clock[0] += runs_module.KEPT_SECONDS + 1
-    await store.forget_old()
+    clock[0] += KEPT_SECONDS + 1
+    await forget_before(clock[0] - KEPT_SECONDS, ANSWER_AGES, database)
     assert await store.read("demo", "3", 0) is None
     assert await store.read("other", "another", 0) is None
 

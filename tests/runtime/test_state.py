@@ -20,7 +20,7 @@ from agent_runtime.state import sqlite as sqlite_module
 from agent_runtime.state.conversations import SqlConversations
 from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.retention import forget_before
-from agent_runtime.state.schema import conversations, metadata
+from agent_runtime.state.schema import AGES, conversations, metadata
 from agent_runtime.state.sqlite import open_sqlite, used_bytes
 from dev.process import ChildDiedError
 from tests.runtime.first_schema import CONVERSATION, FIRST_SCHEMA
@@ -146,7 +146,7 @@ async def test_conversations_go_some_days_after_their_last_use(database: Databas
     clock.now += 30 * DAY
     await store.append("demo", "main", "used-again", HI)
 
-    await forget_before(clock.now - DAY, database)
+    await forget_before(clock.now - DAY, AGES.values(), database)
 
     assert await store.load("demo", "main", "old-0") is None
     assert await store.load("demo", "main", "old-249") is None
@@ -163,7 +163,7 @@ async def test_the_retention_looks_at_the_start_and_outlives_a_failure(
     looks = 0
     looked_again = asyncio.Event()
 
-    async def fail(_moment: float, _database: Database) -> None:
+    async def fail(_moment: float, _ages: object, _database: Database) -> None:
         nonlocal looks
         looks += 1
         if looks > 1:
@@ -171,7 +171,7 @@ async def test_the_retention_looks_at_the_start_and_outlives_a_failure(
         raise StateUnavailableError("its disk is full")
 
     monkeypatch.setattr(retention, "forget_before", fail)
-    task = asyncio.create_task(retention.keep_for(1, database))
+    task = asyncio.create_task(retention.keep_for(1, AGES.values(), database))
 
     async with asyncio.timeout(10):
         await looked_again.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tests.runtime.runtime_process import (
     PROVIDER_KEY,
     anthropic_model,
     hasty,
+    parse_events,
     runtime_process,
 )
 from tests.runtime.tasks_caller import Tasks
@@ -339,13 +339,15 @@ def test_who_follows_a_task_is_sent_on_as_soon_as_the_drain_begins(
     provider: FakeMessagesApi, tmp_path: Path, state: dict[str, object]
 ) -> None:
     provider.script(HELD)
-    with running(provider, state, tmp_path, drain_seconds=600) as tasks, ThreadPoolExecutor(1) as pool:
+    with running(provider, state, tmp_path, drain_seconds=600) as tasks:
         task = tasks.create()
-        wait_until(lambda: provider.requests() or None, deadline=20)
-        following = pool.submit(tasks.events, task)
-        tasks.runtime.child.process.send_signal(signal.SIGTERM)
+        tasks.until(task, "running")
+        with tasks.following(task) as pieces:
+            told = next(pieces)
 
-        last = following.result(timeout=20)[-1]
+            tasks.runtime.child.process.send_signal(signal.SIGTERM)
+
+            last = parse_events(told + "".join(pieces))[-1]
         assert (last.id, last.type, last.data["code"]) == (None, "error", "shutting_down")
         assert tasks.runtime.child.exit_code is None, "its task goes on"
         assert tasks.runtime.child.stop(grace=15) == 0  # a second signal ends the drain

@@ -20,7 +20,7 @@ from agent_runtime.state import write_behind
 from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.presence import Presence
 from agent_runtime.state.retention import forget_before
-from agent_runtime.state.schema import interactions, model_calls, processes
+from agent_runtime.state.schema import AGES, interactions, model_calls, processes
 from agent_runtime.state.usage import SqlLedger
 from agent_runtime.state.write_behind import WriteBehind
 from dev.fake_messages_api import FakeMessagesApi
@@ -177,7 +177,7 @@ async def test_a_row_that_the_database_refuses_takes_no_other_with_it(rows: Writ
     for number in range(9):
         call = account(rows).book("main", ASKED)
         if number == 4:
-            call.principal = None  # type: ignore[assignment]
+            call.principal = None  # type: ignore[assignment]  # what no row can have
             account(rows).settle(call)
 
     await rows.flush()
@@ -232,7 +232,7 @@ async def test_rows_go_with_their_age(rows: WriteBehind, database: Database) -> 
         account(rows).settle(call)
     await rows.flush()
 
-    await forget_before(50, database)
+    await forget_before(50, AGES.values(), database)
 
     assert [row.started_at for row in await stored(database)] == [99_000]
 

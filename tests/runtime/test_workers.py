@@ -48,13 +48,7 @@ def start(tmp_path: Path, provider: FakeMessagesApi, postgresql: Postgresql, red
     """Starts a process of the same service: serving, or with ``command=WORKER`` a worker."""
     credentials = tmp_path / "provider-key"
     credentials.write_text(PROVIDER_KEY)
-    redis_file = tmp_path / "redis-url"
-    redis_file.write_text(redis_url)
-    state = {
-        "url_file": str(url_of_new_database(postgresql, tmp_path)),
-        "redis_url_file": str(redis_file),
-        "retention_days": 30,
-    }
+    state = shared_state(postgresql, redis_url, tmp_path)
     settings = {"in_workers": True, "concurrency": 2, "lease_seconds": LEASE_SECONDS}
     shared: dict[str, Any] = {
         "service": tmp_path.name[:40],
@@ -79,6 +73,14 @@ def server(start: Start) -> Iterator[RuntimeProcess]:
     """A process that takes tasks and runs none."""
     with start() as runtime:
         yield runtime
+
+
+def shared_state(server: Postgresql, redis_url: str, folder: Path) -> dict[str, object]:
+    """The part of a configuration that says where processes meet: an empty database, and a Redis."""
+    redis_file = folder / "redis-url"
+    redis_file.write_text(redis_url)
+    database = url_of_new_database(server, folder)
+    return {"url_file": str(database), "redis_url_file": str(redis_file), "retention_days": 30}
 
 
 def call(runtime: RuntimeProcess, method: str, path: str, **options: Any) -> httpx2.Response:
@@ -218,14 +220,7 @@ def test_without_its_redis_everything_goes_on(tmp_path: Path, start: Start, post
     own = tmp_path / "own-redis"
     own.mkdir()
     with ExitStack() as stack, ExitStack() as life_of_redis:
-        url = life_of_redis.enter_context(servers.redis(own))
-        file = own / "url"
-        file.write_text(url)
-        state = {
-            "url_file": str(url_of_new_database(postgresql, own)),
-            "redis_url_file": str(file),
-            "retention_days": 30,
-        }
+        state = shared_state(postgresql, life_of_redis.enter_context(servers.redis(own)), own)
         server = stack.enter_context(start(state=state))
         worker = stack.enter_context(start(state=state, command=WORKER))
         until(server, create(server), "completed")

@@ -33,7 +33,7 @@ class WebSearchTool:
         """Itself."""
         return (self,)
 
-    async def call(self, arguments: dict[str, Any], *, call_id: str) -> ToolOutput:  # noqa: ARG002 - as every tool has it
+    async def call(self, arguments: dict[str, Any], *, call_id: str) -> ToolOutput:  # noqa: ARG002 - it is never made
         """Say that the provider has to do it: Echo may ask for it, and no provider that can search."""
         raise ToolCallError("unavailable", "The provider of this model does not search the web.")
 

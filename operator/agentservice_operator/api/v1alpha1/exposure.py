@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from agent_runtime.config import ORIGIN_PATTERN
 from agentservice_operator.api.markers import Atomic, Cel, SetList, matching
 from agentservice_operator.api.v1alpha1.base import Annotations, ApiModel, DnsLabel, DnsSubdomain
 
@@ -112,7 +113,7 @@ Origin = Annotated[
     str,
     Field(min_length=1, max_length=280),
     matching(
-        r"^(\*|https?://([-a-z0-9._]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)$",
+        ORIGIN_PATTERN,
         "an origin must be scheme, host and port only, in lower case, as browsers send it, such as"
         " https://app.example.com; or * for any",
     ),
