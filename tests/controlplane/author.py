@@ -41,7 +41,7 @@ def author_of(cluster: Cluster, namespace: str) -> Iterator[ApiClient]:
         "resources": ["agentservices"],
         "verbs": ["create", "get", "patch", "update"],
     }
-    with applied(cluster, policies), applied(cluster, grant(namespace, "agents", role)):
+    with applied(cluster, policies), granted(cluster, namespace, "agents", role):
         api = cluster.api.as_user(AUTHOR)
         for name, spec in BEYOND.items():
             beyond = agent_service(namespace, "probe", **spec)
@@ -59,8 +59,9 @@ def refusal(api: ApiClient, body: dict[str, Any]) -> str | None:
     return None
 
 
-def grant(namespace: str, name: str, rule: dict[str, Any]) -> str:
-    """A Role with one rule, bound to the author."""
+@contextmanager
+def granted(cluster: Cluster, namespace: str, name: str, rule: dict[str, Any]) -> Iterator[None]:
+    """A Role with one rule, bound to the author, from when the API server acts on it."""
     meta = {"name": f"author-{name}", "namespace": namespace}
     api = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": meta, "rules": [rule]}
@@ -71,7 +72,23 @@ def grant(namespace: str, name: str, rule: dict[str, Any]) -> str:
         "roleRef": {"apiGroup": api, "kind": "Role", "name": meta["name"]},
         "subjects": [{"kind": "User", "name": AUTHOR, "apiGroup": api}],
     }
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [role, binding]})
+    attributes = {"namespace": namespace}
+    for attribute, of in {"group": "apiGroups", "resource": "resources", "verb": "verbs"}.items():
+        attributes[attribute] = rule[of][0]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "metadata": {},
+        "spec": {"user": AUTHOR, "resourceAttributes": attributes},
+    }
+    with applied(cluster, json.dumps({"apiVersion": "v1", "kind": "List", "items": [role, binding]})):
+        # The authorizer reads Roles and bindings from caches that follow a moment later.
+        wait_until(
+            lambda: cluster.api.create(review)["status"]["allowed"],
+            deadline=30,
+            describe=lambda: f"{AUTHOR} does not have the rights of {meta['name']} yet",
+        )
+        yield
 
 
 @contextmanager

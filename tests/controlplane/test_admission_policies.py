@@ -12,7 +12,7 @@ from dev.api_client import ApiError
 from dev.cluster import Cluster
 from dev.process import wait_until
 from tests.controlplane.agent_services import agent_service
-from tests.controlplane.author import AUTHOR, applied, grant, refusal
+from tests.controlplane.author import AUTHOR, applied, granted, refusal
 from tests.controlplane.operator_rbac import CHART
 from tests.controlplane.test_chart_install import run
 
@@ -61,7 +61,7 @@ def test_a_cluster_ip_needs_no_further_right(author: Any, namespace: str) -> Non
 
 def test_who_may_create_services_may_choose_their_type(cluster: Cluster, author: Any, namespace: str) -> None:
     services = {"apiGroups": [""], "resources": ["services"], "verbs": ["create"]}
-    with applied(cluster, grant(namespace, "services", services)):
+    with granted(cluster, namespace, "services", services):
         assert refusal(author, service(namespace, "hello", "LoadBalancer")) is None
 
 
@@ -110,7 +110,7 @@ def test_metadata_that_somebody_else_set_is_left_alone_by_other_edits_and_not_ta
 def test_who_may_create_the_children_may_choose_their_metadata(
     cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any]
 ) -> None:
-    with applied(cluster, grant(namespace, "children", CHILDREN)):
+    with granted(cluster, namespace, "children", CHILDREN):
         assert refusal(author, agent_service(namespace, "hello", **spec)) is None
 
 
@@ -161,7 +161,7 @@ def test_sec_3_who_could_do_it_without_us_may_choose_the_service_account(
     cluster: Cluster, author: Any, namespace: str, spec: dict[str, Any], kind: tuple[str, str]
 ) -> None:
     right = {"apiGroups": [kind[0]], "resources": [kind[1]], "verbs": ["create"]}
-    with applied(cluster, grant(namespace, kind[1], right)):
+    with granted(cluster, namespace, kind[1], right):
         assert refusal(author, agent_service(namespace, **spec)) is None
 
 
@@ -176,9 +176,9 @@ def test_sec_3_metadata_that_a_route_inherits_needs_the_right_to_create_one(
         namespace, "hello", inheritedMetadata={"annotations": {"example.com/snippet": "deny all;"}}, **exposed
     )
 
-    with applied(cluster, grant(namespace, "children", CHILDREN)):
+    with granted(cluster, namespace, "children", CHILDREN):
         told = refusal(author, annotated)
-        with applied(cluster, grant(namespace, "routes", rule)):
+        with granted(cluster, namespace, "routes", rule):
             assert refusal(author, annotated) is None
 
     assert told is not None
@@ -207,7 +207,7 @@ def test_sec_3_a_route_and_any_change_of_it_need_the_right_to_create_one(
     ]
 
     told = [refusal(author, each) for each in wanted]
-    with applied(cluster, grant(namespace, "routes", rule)):
+    with granted(cluster, namespace, "routes", rule):
         allowed = [refusal(author, each) for each in wanted]
 
     sentence = f"spec.exposure.{field}: a change needs the right to create {says} in namespace {namespace}, which"
@@ -268,7 +268,7 @@ def test_who_may_create_monitors_may_choose_the_prometheus(
 ) -> None:
     resources = ["podmonitors", "prometheusrules"]
     monitors = {"apiGroups": ["monitoring.coreos.com"], "resources": resources, "verbs": ["create"]}
-    with applied(cluster, grant(namespace, "monitors", monitors)):
+    with granted(cluster, namespace, "monitors", monitors):
         assert refusal(author, agent_service(namespace, **spec)) is None
 
 
@@ -338,7 +338,7 @@ def test_who_may_create_network_policies_may_allow_connections(
     cluster: Cluster, author: Any, namespace: str, field: str
 ) -> None:
     policies = {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create"]}
-    with applied(cluster, grant(namespace, "policies", policies)):
+    with granted(cluster, namespace, "policies", policies):
         assert refusal(author, reachable(namespace, field)) is None
 
 
