@@ -169,6 +169,8 @@ def _repair_state(spec: dict[str, Any]) -> None:
             state["backend"] = "Ephemeral"
     if state.get("backend") != "PostgreSQL":
         state.pop("redis", None)
+    elif "workers" in spec.get("tasks", {}):
+        state.setdefault("redis", copy.deepcopy(state["postgreSQL"]))
     if "redis" not in state:
         spec.get("tasks", {}).pop("workers", None)
     if state.get("backend") == "Volume":

@@ -18,6 +18,7 @@ from tests.controlplane.test_operator_pod_events import (
     tell,
     wait_pod,
 )
+from tests.controlplane.test_operator_workers import make_secrets, wanting
 
 VIOLATIONS = b"pod-security.kubernetes.io/audit-violations"
 """The annotation of a request in the audit log that a level would warn of."""
@@ -37,7 +38,8 @@ def test_sec_12_nothing_that_the_operator_makes_is_warned_of_where_pods_are_rest
         services.cluster.api.create({**pod, "spec": {"containers": [privileged]}})
     before = audit.mark()
 
-    services.apply(**EVERY_CHILD)
+    make_secrets(services)
+    services.apply(**EVERY_CHILD, **wanting(2))
     services.apply("stored", **VOLUME)
     services.wait_ready()
     services.wait(lambda _: services.pods("stored"), "stored")

@@ -19,12 +19,14 @@ from tests.controlplane.agent_services import (
     EVERY_CHILD,
     AgentServices,
     Object,
+    identity,
     install_definitions,
     install_optional_definitions,
 )
 from tests.controlplane.operator_process import OperatorProcess, make_namespace, said
 from tests.controlplane.operator_rbac import RELEASE
 from tests.controlplane.test_operator_pod_events import UNHEALTHY, pods_that, tell
+from tests.controlplane.test_operator_workers import WORKERS, make_secrets, wanting
 
 Right = tuple[str, str, str]
 """Verb, group, and resource with its subresource."""
@@ -92,6 +94,7 @@ def live(operator: OperatorProcess, services: AgentServices) -> None:
         deadline=DEADLINE,
         describe=operator.child.log_tail,
     )
+    have_workers_for_a_while(operator, services)
     strays = [copied(services, kind) for kind in ("Deployment", "Service")]
     services.apply(**FEWEST, access={"apiKeys": {"rotation": 2}})
     wait_kinds(operator, services, STAYING)
@@ -104,6 +107,24 @@ def live(operator: OperatorProcess, services: AgentServices) -> None:
     unwell = wait_until(lambda: services.pods("unwell"), deadline=DEADLINE, describe=services.describe)
     tell(services, unwell[0], "Unhealthy", UNHEALTHY)
     services.wait_not_ready("ProbeFailed", "unwell")
+
+
+def have_workers_for_a_while(operator: OperatorProcess, services: AgentServices) -> None:
+    """Give the AgentService workers, and take them away again."""
+
+    def wait_children(expected: set[str]) -> None:
+        wait_until(
+            lambda: WORKERS & {identity(item) for item in services.children()} == expected,
+            deadline=NOTICED,
+            describe=operator.child.log_tail,
+        )
+
+    make_secrets(services)
+    services.apply(**EVERY_CHILD, **wanting(2), access={"apiKeys": {"rotation": 2}})
+    wait_children(WORKERS)
+    services.wait_ready()
+    services.apply(**EVERY_CHILD, **wanting(0), access={"apiKeys": {"rotation": 2}})
+    wait_children(set())
 
 
 def wait_kinds(operator: OperatorProcess, services: AgentServices, kinds: set[str]) -> None:
