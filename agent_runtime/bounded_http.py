@@ -1,4 +1,4 @@
-"""HTTP/1.1 by uvicorn, with a bound on what uvicorn's parser leaves open: the head of a request."""
+"""HTTP/1.1 by uvicorn, with a bound on what its parser leaves open, the head of a request, and another way to close."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ HEAD_LIMIT_BYTES = 64 * 1024
 """Of request line and headers: what h11 takes, and four times what common proxies send."""
 HEAD_DEADLINE_SECONDS = 30.0
 """For a head that has begun, or that a new connection owes us."""
+LAST_REQUEST_SECONDS = 1
+"""For one more request on a connection that was kept open, when the process ends."""
 
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -77,3 +79,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class PatientHttpProtocol(BoundedHttpProtocol):
+    """Does not close under a caller's next request when the server shuts down.
+
+    A connection that was promised to stay open, because the head of its answer was sent before the process knew that it
+    would end, may carry a request at any time, perhaps already does, and not every caller tries one again that was
+    answered by the end of its connection. So it is open for one more: the answer to that one says `Connection: close`.
+    """
+
+    def shutdown(self) -> None:
+        """Close after the next answer, or when no request has come for a while."""
+        self.timeout_keep_alive = LAST_REQUEST_SECONDS
+        if self.cycle is None or self.cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(LAST_REQUEST_SECONDS, self.timeout_keep_alive_handler)
+        elif not self.cycle.response_started:
+            self.cycle.keep_alive = False

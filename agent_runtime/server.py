@@ -19,7 +19,7 @@ from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
 from agent_runtime.beside import run_beside
-from agent_runtime.bounded_http import BoundedHttpProtocol
+from agent_runtime.bounded_http import PatientHttpProtocol
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.ending import Ending
 from agent_runtime.lifecycle import Lifecycle, Phase
@@ -134,7 +134,7 @@ async def _start(app: ASGIApp, listener: socket.socket) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         lifespan="off",
-        http=BoundedHttpProtocol,
+        http=PatientHttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,
