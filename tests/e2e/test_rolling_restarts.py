@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx2
 import pytest
 
-from dev.agent_client import reached
 from dev.cluster import Cluster
 from dev.kind_session import Session
 from dev.process import wait_until
 from tests.controlplane.agent_services import AgentServices, condition
 from tests.e2e.agents import SMALL, wait_ready
 from tests.e2e.servers import DATABASE
-from tests.e2e.traffic import FAKE, FAKE_PORT, fake_messages_api, load
+from tests.e2e.traffic import asked, direct, fake_messages_api, load, models_of
 
 RESTARTS = 20
 A_POD_DELETED_EVERY = 4
@@ -71,27 +69,14 @@ def test_a_stream_that_a_restart_cuts_is_told_so_and_can_be_read_on(
 
 def serve(services: AgentServices, url: str, **runtime: Any) -> None:
     """Two pods that ask the provider at that address and share a database."""
-    services.make_secret("provider", **{"api-key": "fake-key-of-a-test"})
-    credentials = {"secretKeyRef": {"name": "provider", "key": "api-key"}}
-    anthropic = {"model": "claude-fake", "baseURL": url, "credentials": credentials}
-    models = [{"name": "main", "provider": "Anthropic", "anthropic": anthropic}]
-    services.apply(replicas=2, runtime={**SMALL, **runtime}, models=models, state=DATABASE)
+    services.apply(replicas=2, runtime={**SMALL, **runtime}, models=models_of(services, url), state=DATABASE)
     wait_ready(services.cluster, services.namespace, "hello")
     services.wait(lambda service: service["status"].get("readyReplicas") == 2, deadline=REPLACED_DEADLINE)
 
 
 def answer_slowly(kind: Cluster, namespace: str, *, delta_delay: float) -> None:
     """Let the provider answer in five pieces with so many seconds between them."""
-    with reached(kind, namespace, FAKE, port=FAKE_PORT) as url:
-        script = {"delta_delay": delta_delay, "times": "always"}
-        httpx2.post(f"{url}/_script", json=script, trust_env=False).raise_for_status()
-
-
-def asked(kind: Cluster, namespace: str) -> list[dict[str, Any]]:
-    """What the provider was asked so far."""
-    with reached(kind, namespace, FAKE, port=FAKE_PORT) as url:
-        requests: list[dict[str, Any]] = httpx2.get(f"{url}/_requests", trust_env=False).json()
-        return requests
+    direct(kind, namespace, {"delta_delay": delta_delay, "times": "always"})
 
 
 def restart(services: AgentServices) -> None:

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
+from dev.agent_client import reached
 from dev.cluster import Cluster
 from dev.images import REPOSITORY
 from dev.process import wait_until
+from tests.controlplane.agent_services import AgentServices
 from tests.e2e.agents import READY_DEADLINE
 from tests.e2e.pods import key_of, pod, serve_pod
 
@@ -143,3 +147,24 @@ def fake_messages_api(cluster: Cluster, namespace: str, *, image: str) -> str:
     mount = "/source/dev/fake_messages_api"
     how = {"image": image, "files": files, "command": command, "mount": mount}
     return serve_pod(cluster, namespace, FAKE, port=FAKE_PORT, **how)
+
+
+def models_of(services: AgentServices, url: str) -> list[dict[str, Any]]:
+    """spec.models for a fake at that address, with the Secret that they name."""
+    services.make_secret("provider", **{"api-key": "fake-key-of-a-test"})
+    credentials = {"secretKeyRef": {"name": "provider", "key": "api-key"}}
+    anthropic = {"model": "claude-fake", "baseURL": url, "credentials": credentials}
+    return [{"name": "main", "provider": "Anthropic", "anthropic": anthropic}]
+
+
+def direct(cluster: Cluster, namespace: str, *scripts: dict[str, Any]) -> None:
+    """Tell the fake of a namespace how to answer its next requests."""
+    with reached(cluster, namespace, FAKE, port=FAKE_PORT) as url:
+        httpx2.post(f"{url}/_script", json=scripts, trust_env=False).raise_for_status()
+
+
+def asked(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
+    """What the fake of a namespace was asked so far."""
+    with reached(cluster, namespace, FAKE, port=FAKE_PORT) as url:
+        requests: list[dict[str, Any]] = httpx2.get(f"{url}/_requests", trust_env=False).json()
+        return requests
