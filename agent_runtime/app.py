@@ -85,6 +85,7 @@ def build_app(
             models=resources.models,
             database=resources.database,
             tasks=resources.tasks,
+            bell=resources.bell,
             tools=resources.tools,
             admission=admission,
             statistics=statistics,

@@ -151,13 +151,17 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
+def redis(folder: Path, *, port: int | None = None) -> Iterator[str]:
     """The URL of a Redis server that runs as long as the block.
+
+    Args:
+        folder: for its log.
+        port: on 127.0.0.1; None: any free one.
 
     Raises:
         NoServerError: Redis is not installed.
     """
-    port = _free_port()
+    port = port or _free_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
     command: list[str | Path] = [_require("redis-server"), *options]
     child = start(command, name="redis", log=folder / "redis.log")

@@ -370,7 +370,7 @@ class ComponentDocument(_Document):
 
     status: Literal["healthy", "degraded", "unhealthy"]
     latency_ms: float = 0
-    """Of the database."""
+    """Of the database and the Redis."""
     message: str = ""
     """Where it is not healthy."""
 

@@ -30,9 +30,10 @@ from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.state.database import Database, StateUnavailableError
 from agent_runtime.state.task import TaskStatus
 from agent_runtime.state.tasks import SqlTasks
+from agent_runtime.tasks.bell import IDLE_SECONDS, POLL_SECONDS, Bell, BellError
 
-DATABASE_SECONDS = 2.0
-"""After which a database that does not answer counts as failing."""
+ANSWER_SECONDS = 2.0
+"""After which a database or a Redis that does not answer counts as failing."""
 _UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.AWAITING_APPROVAL)
 _PAGE_BYTES = resource.getpagesize()
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -56,6 +57,7 @@ def health_routes(
     tools: Mapping[str, ToolSource],
     database: Database,
     tasks: SqlTasks,
+    bell: Bell,
     admission: Admission,
     statistics: Statistics,
 ) -> APIRouter:
@@ -66,7 +68,8 @@ def health_routes(
 
     @router.get("/health", **operation("Read how the service does", answer=HealthDocument, statuses=statuses))
     async def health() -> Response:
-        components = {"database": await _database(database)}
+        of_database, of_redis, unfinished = await asyncio.gather(_database(database), _redis(bell), _tasks(tasks))
+        components = {"database": of_database, **of_redis}
         components |= {f"model {name}": _model(model) for name, model in models.items()}
         components |= {f"tool {name}": _mcp_server(tools[name]) for name in servers}
         agents = {
@@ -89,7 +92,7 @@ def health_routes(
             "components": components,
             "agents": agents,
             "requests": {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit},
-            "tasks": await _tasks(tasks),
+            "tasks": unfinished,
             "resources": await asyncio.to_thread(_resources, config),
         }
         return json_response(document, HTTPStatus.SERVICE_UNAVAILABLE if status is Status.UNHEALTHY else HTTPStatus.OK)
@@ -112,15 +115,35 @@ async def _database(database: Database) -> dict[str, Any]:
     began = time.monotonic()
     message = None
     try:
-        async with asyncio.timeout(DATABASE_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             await database.run(ask)
     except StateUnavailableError as error:
         message = f"{error}; requests with store: false are answered"
     except TimeoutError:
-        message = f"does not answer within {DATABASE_SECONDS:g} s; requests with store: false are answered"
+        message = f"does not answer within {ANSWER_SECONDS:g} s; requests with store: false are answered"
+    return _server(time.monotonic() - began, message)
+
+
+async def _redis(bell: Bell) -> dict[str, dict[str, Any]]:
+    """Nothing where there is none. Degraded at worst: without it, processes look into the database by themselves."""
+    began = time.monotonic()
+    message = None
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            if not await bell.ping():
+                return {}
+    except BellError as error:
+        message = f"{error}; tasks are looked for every {POLL_SECONDS:g} s"
+    except TimeoutError:
+        message = f"does not answer within {ANSWER_SECONDS:g} s; tasks are looked for every {IDLE_SECONDS:g} s at least"
+    return {"redis": _server(time.monotonic() - began, message)}
+
+
+def _server(seconds: float, message: str | None) -> dict[str, Any]:
+    """One that was asked, and took so long to answer or to fail."""
     component = {
         "status": Status.DEGRADED if message else Status.HEALTHY,
-        "latency_ms": round(1000 * (time.monotonic() - began), 1),
+        "latency_ms": round(1000 * seconds, 1),
     }
     return {**component, "message": message} if message else component
 
@@ -128,7 +151,7 @@ async def _database(database: Database) -> dict[str, Any]:
 async def _tasks(tasks: SqlTasks) -> dict[str, int] | None:
     """Of all clients, those that are not over; None where the database, which is a component, does not tell."""
     try:
-        async with asyncio.timeout(DATABASE_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             counts = await tasks.counts()
     except (StateUnavailableError, TimeoutError):
         return None

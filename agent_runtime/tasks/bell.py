@@ -22,6 +22,10 @@ IDLE_SECONDS = 10.0
 """Between two looks of those who are told."""
 
 
+class BellError(Exception):
+    """Other processes are not told now; the message is the reason in a few words, without the URL."""
+
+
 class Bell:
     """Wakes who listens in this process.
 
@@ -63,6 +67,14 @@ class Bell:
             self._listeners[topic].discard(heard)
             if not self._listeners[topic]:
                 del self._listeners[topic]
+
+    async def ping(self) -> bool:
+        """Have the server answer by which others are told; False where there is none.
+
+        Raises:
+            BellError: it does not.
+        """
+        return False
 
     async def keep(self) -> None:
         """Keep up what tells others, until cancelled; here there is nothing."""

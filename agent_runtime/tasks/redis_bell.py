@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from agent_runtime.beside import end
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.credentials import CredentialsFile
-from agent_runtime.tasks.bell import IDLE_SECONDS, POLL_SECONDS, Bell
+from agent_runtime.tasks.bell import IDLE_SECONDS, POLL_SECONDS, Bell, BellError
 from agent_runtime.url_file import open_url_file
 
 ANSWER_SECONDS = 5.0
@@ -73,8 +73,12 @@ class RedisBell(Bell):
         self._channel = channel
         self._tls: dict[str, Any] = {"ssl_ca_certs": trust_bundle_file} if trust_bundle_file else {}
         self._words: asyncio.Queue[str] = asyncio.Queue(WAITING_WORDS)
-        self.connected = False
+        self._client_in_use: Redis | None = None
+
+    @property
+    def connected(self) -> bool:
         """Whether others are heard now."""
+        return self._client_in_use is not None
 
     @property
     def waiting(self) -> int:
@@ -92,6 +96,17 @@ class RedisBell(Bell):
         with contextlib.suppress(asyncio.QueueFull):
             self._words.put_nowait(topic)
 
+    async def ping(self) -> bool:
+        """See Bell.ping."""
+        if self._client_in_use is None:
+            raise BellError("cannot be reached or refuses us")
+        try:
+            answer: Any = self._client_in_use.ping()  # typed as that of either of its clients
+            await answer
+        except Exception as error:
+            raise BellError(f"does not answer ({type(error).__name__})") from error
+        return True
+
     async def keep(self) -> None:
         """Stay connected, until cancelled."""
         told = False
@@ -104,7 +119,7 @@ class RedisBell(Bell):
                     _log.warning("redis cannot be used: others are not woken", error=type(error).__name__)
                 told = True
             finally:
-                self.connected = False
+                self._client_in_use = None
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _talk(self) -> None:
@@ -117,7 +132,7 @@ class RedisBell(Bell):
         url = await self._url.current()
         async with self._client(url) as client, client.pubsub() as subscription:
             await subscription.subscribe(self._channel)
-            self.connected = True
+            self._client_in_use = client
             _log.info("redis is used")
             # What happened before is not known, neither here nor, of what could not be said, elsewhere.
             self.wake_all()

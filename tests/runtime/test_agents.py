@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from redis import Redis
 
+from dev import servers
 from dev.fake_messages_api import FakeMessagesApi
+from dev.process import wait_until
 from tests.runtime.conftest import Provided
 from tests.runtime.runtime_process import (
     KEY,
@@ -112,3 +117,56 @@ def test_health_is_unhealthy_only_while_no_agent_can_answer(tmp_path: Path, prov
         unhealthy = get(runtime, "/health")
 
         assert (unhealthy.status_code, unhealthy.json()["status"]) == (503, "unhealthy")
+
+
+def redis_component(runtime: RuntimeProcess, status: str) -> dict[str, Any]:
+    """What /health says of the Redis, once that is `status`."""
+
+    def reached() -> dict[str, Any] | None:
+        response = get(runtime, "/health")
+        assert (response.status_code, response.json()["status"]) == (
+            200,
+            response.json()["components"]["redis"]["status"],
+        )
+        component: dict[str, Any] = response.json()["components"]["redis"]
+        return component if component["status"] == status else None
+
+    return wait_until(reached, deadline=30, describe=runtime.child.log_tail)
+
+
+def with_redis(folder: Path, url: str) -> dict[str, object]:
+    """The part of a configuration that says where state is kept, and how processes wake each other."""
+    (folder / "redis-url").write_text(url)
+    return {"path": str(folder / "state.db"), "redis_url_file": str(folder / "redis-url"), "retention_days": 30}
+
+
+def test_a_redis_that_goes_and_comes_degrades_and_heals_the_service(tmp_path: Path) -> None:
+    with ExitStack() as life_of_redis:
+        url = life_of_redis.enter_context(servers.redis(tmp_path))
+        with runtime_process(tmp_path, state=with_redis(tmp_path, url)) as runtime:
+            assert redis_component(runtime, "healthy")["latency_ms"] > 0
+
+            life_of_redis.close()
+
+            message = redis_component(runtime, "degraded")["message"]
+            assert "tasks are looked for every" in message
+            assert url not in message
+            life_of_redis.enter_context(servers.redis(tmp_path, port=urlsplit(url).port))
+            assert set(redis_component(runtime, "healthy")) == {"status", "latency_ms"}
+
+
+def test_a_redis_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    with (
+        servers.redis(tmp_path) as url,
+        runtime_process(tmp_path, state=with_redis(tmp_path, url)) as runtime,
+        Redis.from_url(url) as client,
+    ):
+        redis_component(runtime, "healthy")
+
+        client.client_pause(60_000)
+
+        assert "message" in redis_component(runtime, "degraded")
+
+
+def test_without_a_redis_nothing_is_said_of_one(echo_runtime: RuntimeProcess) -> None:
+    assert "redis" not in get(echo_runtime, "/health").json()["components"]
