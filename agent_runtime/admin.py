@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,9 +21,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agent_runtime import __version__
 from agent_runtime.agent.model import Model
 from agent_runtime.bounded_http import BoundedHttpProtocol
+from agent_runtime.capabilities import capabilities
 from agent_runtime.config import SCHEMA_VERSION, ModelConfig, RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.observed import Observed
 from agent_runtime.pipeline.admission import Admission
+from agent_runtime.state.task import TaskStatus
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def admin_app(
     revision: str,
     lifecycle: Lifecycle,
     admission: Admission | None,
-    models: Mapping[str, Model],
+    observed: Observed,
 ) -> ASGIApp:
     """The paths of the admin port. They need no key: the port is not part of the Service.
 
@@ -64,11 +67,12 @@ def admin_app(
         revision: of the pod template that it runs.
         lifecycle: the phase of the process.
         admission: how many requests are in work; None where none are served.
-        models: by handle; empty until they are open.
+        observed: what the main loop has seen.
     """
+    understood = capabilities()
 
     def statusz() -> Response:
-        status: dict[str, Any] = {
+        status = {
             "service": config.service,
             "namespace": config.namespace,
             "version": __version__,
@@ -77,11 +81,10 @@ def admin_app(
             "phase": lifecycle.phase.value,
             "uptime_seconds": round(time.monotonic() - lifecycle.started_at, 3),
             "agents": [agent.name for agent in config.agents],
-            "models": [_model(model, models.get(model.name)) for model in config.models],
+            "models": [_model(model, observed.models.get(model.name)) for model in config.models],
+            "queue": _queue(admission, observed),
+            "capabilities": understood,
         }
-        if admission is not None:
-            requests = {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit}
-            status["requests"] = requests
         return Response(orjson.dumps(status), media_type="application/json")
 
     def metrics() -> Response:
@@ -105,6 +108,17 @@ def admin_app(
         await response(scope, receive, send)
 
     return app
+
+
+def _queue(admission: Admission | None, observed: Observed) -> dict[str, Any]:
+    """What is in work and what waits: requests of this process, tasks of the service."""
+    queue: dict[str, Any] = {}
+    if admission is not None:
+        queue["requests"] = {"in_flight": admission.in_flight, "queued": admission.queued, "limit": admission.limit}
+    tasks = observed.tasks
+    if tasks is not None:
+        queue["tasks"] = {status.value: tasks[status] for status in (TaskStatus.PENDING, TaskStatus.RUNNING)}
+    return queue
 
 
 def _model(configured: ModelConfig, model: Model | None) -> dict[str, Any]:

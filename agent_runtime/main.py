@@ -16,12 +16,12 @@ import uvloop
 
 from agent_runtime import __version__, ending, logs, metrics
 from agent_runtime.admin import admin_app, admin_server
-from agent_runtime.agent.model import Model
 from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
 from agent_runtime.local import local_config
+from agent_runtime.observed import Observed
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.cors import check_origins
 from agent_runtime.server import bind, is_loopback, serve_until_told
@@ -86,13 +86,13 @@ def _serve(settings: Settings, config: RuntimeConfig) -> None:
     admin_listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
     listener = bind(settings.bind_address, settings.port, variable="PORT")
     admission = Admission(limit=config.max_concurrent_requests, queue_limit=config.max_queued_requests)
-    lifecycle, models = Lifecycle(), dict[str, Model]()
+    lifecycle, observed = Lifecycle(), Observed()
     _announce(settings, port=listener.getsockname()[1], admin_port=admin_listener.getsockname()[1])
-    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission, models=models)
+    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=admission, observed=observed)
     with admin_server(admin, admin_listener):
         _until_done(
             serve_until_told(
-                config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission, models=models
+                config, listener=listener, keys=keys, lifecycle=lifecycle, admission=admission, observed=observed
             )
         )
 
@@ -101,11 +101,11 @@ def _work(settings: Settings, config: RuntimeConfig) -> None:
     if config.state.url_file is None:
         raise ConfigurationError("state.url_file: a worker needs the database of the serving processes; name it there")
     listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
-    lifecycle, models = Lifecycle(), dict[str, Model]()
+    lifecycle, observed = Lifecycle(), Observed()
     _announce(settings, admin_port=listener.getsockname()[1])
-    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=None, models=models)
+    admin = admin_app(config, revision=settings.revision, lifecycle=lifecycle, admission=None, observed=observed)
     with admin_server(admin, listener):
-        _until_done(work_until_told(config, loopback=is_loopback(listener), lifecycle=lifecycle, models=models))
+        _until_done(work_until_told(config, loopback=is_loopback(listener), lifecycle=lifecycle, observed=observed))
 
 
 def _announce(settings: Settings, **ports: int) -> None:

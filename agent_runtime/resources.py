@@ -14,6 +14,7 @@ from agent_runtime.agent.turn import agent_handler
 from agent_runtime.beside import run_beside
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.cost import Prices, open_prices
+from agent_runtime.observed import Observed
 from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.statistics import Statistics
 from agent_runtime.pipeline.turn import Handler
@@ -65,14 +66,14 @@ class Resources:
 
 
 async def open_resources(
-    config: RuntimeConfig, stack: AsyncExitStack, *, models: dict[str, Model], loopback: bool
+    config: RuntimeConfig, stack: AsyncExitStack, *, observed: Observed, loopback: bool
 ) -> Resources:
     """Open what `config` names.
 
     Args:
         config: of the service.
         stack: closes it again.
-        models: is filled when they are open.
+        observed: is told of models and tasks.
         loopback: whether only this machine can ask us, so that tools may be on it.
 
     Raises:
@@ -90,13 +91,14 @@ async def open_resources(
     conversations = SqlConversations(database, leases=leases, max_bytes=max_bytes)
     await run_beside(stack, keep_for(config.state.retention_days * DAY_SECONDS, AGES.values(), database))
     tasks = SqlTasks(database, max_bytes=None if max_bytes is None else max_bytes // _TASKS_PART)
-    await run_beside(stack, look_after(tasks, ttl_seconds=config.tasks.result_ttl_seconds))
+    await run_beside(stack, look_after(tasks, observed, ttl_seconds=config.tasks.result_ttl_seconds))
     bell = await open_bell(config, shared=database.shared)
     await run_beside(stack, bell.keep())
     rows = WriteBehind(database, max_rows=None if database.shared else rows_within(max_bytes))
     stack.push_async_callback(rows.aclose)
     await run_beside(stack, rows.write())
-    models.update(await open_models(config))
+    models = await open_models(config)
+    observed.models = models
     for model in models.values():
         stack.push_async_callback(model.provider.aclose)
     tools = await open_tools(config, loopback=loopback)

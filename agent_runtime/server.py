@@ -14,7 +14,6 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from agent_runtime.agent.model import Model
 from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.app import build_app
@@ -23,6 +22,7 @@ from agent_runtime.bounded_http import PatientHttpProtocol
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.ending import Ending
 from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.observed import Observed
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.idempotency import Idempotency
 from agent_runtime.pipeline.interruption import Turns
@@ -80,9 +80,9 @@ async def serve_until_told(
     keys: ApiKeys,
     lifecycle: Lifecycle,
     admission: Admission,
-    models: dict[str, Model],
+    observed: Observed,
 ) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, then drain; `models` is filled when they are open.
+    """Serve on `listener` until SIGTERM or SIGINT, then drain; tell `observed` what is seen.
 
     A second signal ends the drain.
 
@@ -93,7 +93,7 @@ async def serve_until_told(
     async with AsyncExitStack() as stack:
         await run_beside(stack, lifecycle.beat())
         await run_beside(stack, keys.watch())
-        resources = await open_resources(config, stack, models=models, loopback=is_loopback(listener))
+        resources = await open_resources(config, stack, observed=observed, loopback=is_loopback(listener))
         database, presence = resources.database, resources.presence
         runs, idempotency = LiveRuns(SqlRuns(database, presence)), Idempotency(SqlIdempotency(database, presence))
         await run_beside(stack, keep_for(KEPT_SECONDS, ANSWER_AGES, database))

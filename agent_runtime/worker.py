@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from agent_runtime.agent.model import Model
 from agent_runtime.beside import run_beside
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle, Phase
+from agent_runtime.observed import Observed
 from agent_runtime.resources import open_resources
 from agent_runtime.tasks.runner import open_runner
 from agent_runtime.told import Told
@@ -18,10 +18,8 @@ from agent_runtime.told import Told
 _log = structlog.get_logger()
 
 
-async def work_until_told(
-    config: RuntimeConfig, *, loopback: bool, lifecycle: Lifecycle, models: dict[str, Model]
-) -> None:
-    """Run tasks until SIGTERM or SIGINT, then let those that run finish; `models` is filled when they are open.
+async def work_until_told(config: RuntimeConfig, *, loopback: bool, lifecycle: Lifecycle, observed: Observed) -> None:
+    """Run tasks until SIGTERM or SIGINT, then let those that run finish; tell `observed` what is seen.
 
     What is not finished after ``drain_seconds``, or at a second signal, goes back to the queue.
 
@@ -29,7 +27,7 @@ async def work_until_told(
         config: of the service.
         loopback: whether the process is for this machine alone, so that tools may be on it.
         lifecycle: the phase of the process.
-        models: as in the summary.
+        observed: by the admin thread.
 
     Raises:
         ConfigurationError: the database cannot be used, or a tool can never work.
@@ -37,7 +35,7 @@ async def work_until_told(
     told = Told()
     async with AsyncExitStack() as stack:
         await run_beside(stack, lifecycle.beat())
-        resources = await open_resources(config, stack, models=models, loopback=loopback)
+        resources = await open_resources(config, stack, observed=observed, loopback=loopback)
         if told.first.is_set():
             return
         runner = await open_runner(resources, concurrency=config.tasks.concurrency)

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from agent_runtime.beside import end
 from agent_runtime.config import RuntimeConfig
+from agent_runtime.observed import Observed
 from agent_runtime.settings import ConfigurationError, load_config
 from agent_runtime.state.database import Database
 from agent_runtime.state.tasks import SqlTasks
@@ -178,7 +179,7 @@ async def test_what_fails_in_looking_after_tasks_is_tried_again(
         raise RuntimeError("deadlock detected")
 
     monkeypatch.setattr(tasks, "forget", forget)
-    looking = asyncio.create_task(upkeep.look_after(tasks, ttl_seconds=1))
+    looking = asyncio.create_task(upkeep.look_after(tasks, Observed(), ttl_seconds=1))
     async with asyncio.timeout(10):
         for _ in range(3):
             await looks.acquire()

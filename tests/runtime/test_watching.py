@@ -5,15 +5,26 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from agent_runtime.lifecycle import STALL_SECONDS
+from dev.fake_messages_api import FakeMessagesApi
 from dev.process import wait_until
-from tests.runtime.conftest import Provided
-from tests.runtime.runtime_process import KEY, RuntimeProcess, environment, runtime_process
+from dev.servers import Postgresql
+from tests.runtime.conftest import Provided, url_of_new_database
+from tests.runtime.runtime_process import (
+    KEY,
+    PROVIDER_KEY,
+    RuntimeProcess,
+    anthropic_model,
+    environment,
+    runtime_process,
+)
 
 
 def test_probes_of_a_serving_process_pass(echo_runtime: RuntimeProcess) -> None:
@@ -42,6 +53,7 @@ def test_status_names_the_revision_and_what_is_configured(tmp_path: Path) -> Non
         assert runtime.metric("agent_config_revision", revision="0123456789") == 1
 
     assert status.pop("uptime_seconds") > 0
+    assert status.pop("capabilities")
     assert status == {
         "service": "hello",
         "namespace": "default",
@@ -49,10 +61,78 @@ def test_status_names_the_revision_and_what_is_configured(tmp_path: Path) -> Non
         "schema_version": 1,
         "revision": "0123456789",
         "phase": "serving",
-        "requests": {"in_flight": 0, "queued": 0, "limit": 20},
+        "queue": {"requests": {"in_flight": 0, "queued": 0, "limit": 20}, "tasks": {"pending": 0, "running": 0}},
         "agents": ["main"],
         "models": [{"name": "main", "provider": "Echo", "health": "unknown"}],
     }
+
+
+def test_status_says_what_waits_though_the_main_loop_is_stuck(tmp_path: Path, provider: FakeMessagesApi) -> None:
+    stick = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))"
+    look_often = "from agent_runtime.tasks import upkeep; upkeep.LOOK_SECONDS = 0.05"
+    command = ("-c", f"{stick}; {look_often}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
+    credentials = tmp_path / "provider-key"
+    credentials.write_text(PROVIDER_KEY)
+    provider.script({"headers_delay": 60, "times": "always"})
+    limits: dict[str, Any] = {"max_concurrent_requests": 1, "tasks": {"concurrency": 1}}
+
+    with (
+        runtime_process(
+            tmp_path, command=command, models=[anthropic_model("main", provider.base_url, credentials)], **limits
+        ) as runtime,
+        ThreadPoolExecutor() as callers,
+    ):
+
+        def queue() -> Any:
+            return httpx2.get(runtime.admin + "/statusz", timeout=5).json()["queue"]
+
+        for _ in range(3):
+            runtime.client.post("/v1/tasks", json={"message": "Hi"}, headers={"X-API-Key": KEY})
+        answers = [callers.submit(runtime.chat) for _ in range(2)]
+        full = {"requests": {"in_flight": 1, "queued": 1, "limit": 1}, "tasks": {"pending": 2, "running": 1}}
+        wait_until(lambda: queue() == full, deadline=20, describe=lambda: str(queue()))
+
+        runtime.child.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: runtime.probe("/livez") == 503, deadline=STALL_SECONDS + 10)
+
+        assert queue() == full
+        runtime.child.kill()
+        assert all(answer.exception() for answer in answers)
+
+
+def test_what_the_database_does_not_tell_is_left_out(tmp_path: Path, own_server: Postgresql) -> None:
+    url_file = url_of_new_database(own_server, tmp_path)
+    look_often = "from agent_runtime.tasks import upkeep; upkeep.LOOK_SECONDS = 0.05"
+    command = ("-c", f"{look_often}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
+
+    with runtime_process(tmp_path, command=command, state={"url_file": str(url_file), "retention_days": 30}) as runtime:
+
+        def told() -> set[str]:
+            return set(httpx2.get(runtime.admin + "/statusz").json()["queue"])
+
+        wait_until(lambda: told() == {"requests", "tasks"}, deadline=20)
+        own_server.stop()
+
+        wait_until(lambda: told() == {"requests"}, deadline=20)
+
+        own_server.start()
+        wait_until(lambda: told() == {"requests", "tasks"}, deadline=20)
+
+
+def test_what_a_configuration_may_say_is_among_the_capabilities(echo_runtime: RuntimeProcess) -> None:
+    understood = httpx2.get(echo_runtime.admin + "/statusz").json()["capabilities"]
+
+    assert {
+        "tasks",
+        "tasks.in_workers",
+        "state.redis_url_file",
+        "tools.type=MCP",
+        "tools.mcp.headers.value_file",
+        "models.provider=Anthropic",
+    } <= set(understood)
+    assert "agents.name" not in understood, "version 1 of the schema says that already"
+    assert understood == sorted(set(understood))
+    assert sum(map(len, understood)) < 8 * 1024, "an operator reads it of every pod, again and again"
 
 
 def test_admin_paths_are_not_on_the_port_of_callers(echo_runtime: RuntimeProcess) -> None:

@@ -124,7 +124,8 @@ def test_a_serving_process_leaves_tasks_to_workers(server: RuntimeProcess, start
         assert outcomes(server) == []
         assert worker.probe("/readyz") == 200
         status = httpx2.get(worker.admin + "/statusz").json()
-        assert "requests" not in status
+        assert "requests" not in status["queue"]
+        assert status["capabilities"]
         assert status["agents"] == ["main"]
 
 
