@@ -109,8 +109,9 @@ class _Shown:
         if self._started:
             return
         self._started = True
-        # The caller learns the id now, so it must be good even if the rest of the answer fails.
-        await self.begin_conversation()
+        if self._turn.streamed:
+            # The caller learns the id now, so it must be good even if the rest of the answer fails.
+            await self.begin_conversation()
         await self._emit(TurnStarted(self._conversation_id))
 
     async def begin_conversation(self) -> None:
@@ -118,6 +119,8 @@ class _Shown:
         turn = self._turn
         if self._conversation_id is not None and turn.conversation_id is None and not self._begun:
             self._begun = True
+            if turn.reserve is not None:
+                await turn.reserve(self._conversation_id)
             await self._conversations.append(turn.principal, turn.agent.name, self._conversation_id)
 
     async def show(self, event: TextDelta | ToolCall | ToolResult) -> None:

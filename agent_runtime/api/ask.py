@@ -116,7 +116,13 @@ class Agents:
 
 
 def turn_of(
-    ask: Ask, agent: AgentConfig, context: RequestContext, departure: Departure | None, *, priority: int = PRIORITY
+    ask: Ask,
+    agent: AgentConfig,
+    context: RequestContext,
+    departure: Departure | None,
+    *,
+    streamed: bool = False,
+    priority: int = PRIORITY,
 ) -> Turn:
     """The turn that a caller asks for."""
     return Turn(
@@ -128,5 +134,6 @@ def turn_of(
         store=ask.store,
         departure=departure,
         output_schema=None if ask.response_format is None else ask.response_format.definition,
+        streamed=streamed,
         priority=priority,
     )

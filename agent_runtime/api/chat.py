@@ -169,7 +169,7 @@ class _StreamResponse(_ChatResponse):
 
         try:
             async with Departure(receive) as departure, stream.kept_alive():
-                turn = turn_of(self._ask, self._agent, self._context, departure)
+                turn = turn_of(self._ask, self._agent, self._context, departure, streamed=True)
                 last = await self._last_events(answer, turn, emit)
         except ProblemError as problem:
             if not stream.started:
@@ -213,7 +213,8 @@ class _KeptStreamResponse(_ChatResponse):
 
         async with self._key or nullcontext():
             try:
-                last = await self._last_events(answer, turn_of(self._ask, self._agent, context, departure), emit)
+                turn = turn_of(self._ask, self._agent, context, departure, streamed=True)
+                last = await self._last_events(answer, turn, emit)
                 context.status = 200
                 for event in last:
                     run.emit(*event)

@@ -111,10 +111,14 @@ class Turn:
     """Of the caller, which ends the turn; None: it goes on without one."""
     output_schema: dict[str, Any] | None = None
     """JSON schema that the text of the answer must meet; None: any text."""
+    streamed: bool = False
+    """Whether the caller is told what happens as it happens, and so the id of a new conversation before the end."""
     priority: int = PRIORITY
     """Among those who wait for a place, the highest comes first."""
     progress: Progress | None = None
     """Where to go on; None: at the beginning."""
+    reserve: Callable[[str], Awaitable[None]] | None = None
+    """Keeps everybody else out of a new conversation until the turn ends; for the moment before its id is known."""
     save: Callable[[Progress], Awaitable[None]] | None = None
     """Keeps the progress after each step: a model call that leads to another, and the tools that it asked for."""
 
