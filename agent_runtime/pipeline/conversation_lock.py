@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from agent_runtime.api.errors import CONVERSATION_BUSY, STATE_UNAVAILABLE, ProblemError
 from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
@@ -33,10 +34,14 @@ class ConversationLock:
         """The stage."""
 
         async def stage(turn: Turn, emit: Emit) -> TurnResult:
-            if turn.conversation_id is None:
-                return await handler(turn, emit)
-            async with self.held((turn.principal, turn.conversation_id)):
-                return await handler(turn, emit)
+            async with AsyncExitStack() as stack:
+
+                async def reserve(conversation_id: str) -> None:
+                    await stack.enter_async_context(self.held((turn.principal, conversation_id)))
+
+                if turn.conversation_id is not None:
+                    await reserve(turn.conversation_id)
+                return await handler(replace(turn, reserve=reserve), emit)
 
         return stage
 
