@@ -35,6 +35,7 @@ from agent_runtime.pipeline.identity import OPEN_PATHS
 from agent_runtime.pipeline.interruption import Turns
 from agent_runtime.resources import Resources
 from agent_runtime.state.conversation_list import ConversationList
+from agent_runtime.state.service_statistics import ServiceStatistics
 
 
 def build_app(
@@ -49,6 +50,7 @@ def build_app(
 ) -> ASGIApp:
     """Routes and stages, put together."""
     config, lock, statistics = resources.config, resources.lock, resources.statistics
+    database = resources.database
     handler = wrap_agent(
         resources.agent(resources.conversations),
         statistics=statistics,
@@ -70,8 +72,9 @@ def build_app(
     app = FastAPI(openapi_url=None, redirect_slashes=False, middleware=[stages])
     app.add_exception_handler(HTTPException, _name_refusal_of_router)
     agents = Agents.of(config)
-    app.include_router(agent_routes(config, statistics))
-    app.include_router(conversation_routes(ConversationList(resources.database), lock))
+    of_service = ServiceStatistics(database, agents.by_name) if database.shared else None
+    app.include_router(agent_routes(config, statistics, of_service))
+    app.include_router(conversation_routes(ConversationList(database), lock))
     tasks = Tasks(resources.tasks, resources.bell, prefix=config.path_prefix or "", slots=config.tasks.concurrency)
     app.include_router(chat_routes(Chat(agents, handler, turns, runs, idempotency, tasks)))
     app.include_router(batch_routes(agents, handler, idempotency, tasks))
@@ -83,7 +86,7 @@ def build_app(
             config,
             lifecycle=lifecycle,
             models=resources.models,
-            database=resources.database,
+            database=database,
             tasks=resources.tasks,
             bell=resources.bell,
             tools=resources.tools,

@@ -330,8 +330,10 @@ class ListedAgent(_Document):
 class AgentDocument(ListedAgent):
     """An agent."""
 
-    scope: Literal["pod"]
-    """Whom the statistics are about."""
+    scope: Literal["service", "pod"]
+    """Whom the statistics are about: all pods, or the one that answers."""
+    since: str
+    """When they begin."""
 
 
 class AgentPage(_Document):
@@ -339,8 +341,10 @@ class AgentPage(_Document):
 
     items: list[ListedAgent]
     next_cursor: None
-    scope: Literal["pod"]
-    """Whom the statistics are about."""
+    scope: Literal["service", "pod"]
+    """Whom the statistics are about: all pods, or the one that answers."""
+    since: str
+    """When they begin."""
 
 
 class ServedAgent(_Document):

@@ -9,8 +9,9 @@ import asyncio
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +30,33 @@ FEWEST_TURNS = 10
 """Fewer say nothing about a share."""
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an agent has done in some time."""
+
+    requests: int = 0
+    errors: int = 0
+    usage: Usage = field(default_factory=Usage)
+    microdollars: int = 0
+    unpriced: int = 0
+    """Answers of models without a price, which are not in `microdollars`."""
+    milliseconds: Sequence[float] = ()
+    """Times of the latest ones, `WINDOW` at most."""
+
+    def document(self) -> dict[str, Any]:
+        """As callers see it; times are milliseconds, None while there are none."""
+        times = self.milliseconds
+        return {
+            "requests": self.requests,
+            "errors": self.errors,
+            "mean_ms": round(statistics.fmean(times), 1) if times else None,
+            "p95_ms": round(_percentile(times, 95), 1) if times else None,
+            "tokens": self.usage.document(),
+            "cost_usd": usd(self.microdollars),
+            "unpriced_answers": self.unpriced,
+        }
+
+
 @dataclass(slots=True)
 class AgentStatistics:
     """The turns of one agent."""
@@ -39,7 +67,6 @@ class AgentStatistics:
     usage: Usage = field(default_factory=Usage)
     microdollars: int = 0
     unpriced: int = 0
-    """Answers of models without a price, which are not in `microdollars`."""
     _latest: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def add(self, seconds: float, context: RequestContext, *, failed: bool) -> None:
@@ -64,18 +91,11 @@ class AgentStatistics:
         """Whether too many of the latest turns failed."""
         return self.error_share > DEGRADED_SHARE
 
-    def document(self) -> dict[str, Any]:
-        """As callers see it; times are milliseconds, None while there are none."""
-        milliseconds = [1000 * seconds for seconds, _ in self._latest]
-        return {
-            "requests": self.requests,
-            "errors": self.errors,
-            "mean_ms": round(statistics.fmean(milliseconds), 1) if milliseconds else None,
-            "p95_ms": round(_percentile(milliseconds, 95), 1) if milliseconds else None,
-            "tokens": self.usage.document(),
-            "cost_usd": usd(self.microdollars),
-            "unpriced_answers": self.unpriced,
-        }
+    @property
+    def figures(self) -> Figures:
+        """Those until now."""
+        times = [1000 * seconds for seconds, _ in self._latest]
+        return Figures(self.requests, self.errors, self.usage, self.microdollars, self.unpriced, times)
 
 
 class Statistics:
@@ -86,6 +106,7 @@ class Statistics:
     """
 
     def __init__(self, agents: Iterable[str]) -> None:
+        self.since = datetime.now(UTC)
         self.of = {name: AgentStatistics() for name in agents}
 
     def __call__(self, handler: Handler) -> Handler:
@@ -111,7 +132,7 @@ class Statistics:
         return stage
 
 
-def _percentile(values: list[float], percent: int) -> float:
+def _percentile(values: Sequence[float], percent: int) -> float:
     if len(values) == 1:
         return values[0]
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

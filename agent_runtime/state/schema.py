@@ -90,6 +90,7 @@ interactions = Table(
     Column("milliseconds", BigInteger, nullable=False),
     *_counts(),
     Index("interactions_arrived_at", "arrived_at"),
+    Index("interactions_of_agent", "agent", "arrived_at"),
 )
 
 runs = Table(

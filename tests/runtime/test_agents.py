@@ -41,7 +41,7 @@ def test_each_agent_says_what_it_has_done(tmp_path: Path) -> None:
 
         assert (listed["scope"], listed["next_cursor"]) == ("pod", None)
         main, other = listed["items"]
-        assert one == {**main, "scope": "pod"}
+        assert one == {**main, "scope": "pod", "since": listed["since"]}
         assert (main["name"], main["model"], main["default"]) == ("main", "main", True)
         assert (other["name"], other["default"], other["statistics"]["requests"]) == ("other", False, 0)
         assert other["statistics"]["mean_ms"] is None
