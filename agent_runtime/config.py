@@ -191,7 +191,7 @@ class RuntimeConfig(_ConfigModel):
     default_agent: str
     tools: tuple[ToolConfig, ...] = ()
     max_history_tokens: Annotated[int, Field(ge=1)] = 100_000
-    """Most tokens, by our estimate, of a conversation that the model is shown again."""
+    """Most tokens, by our estimate, of a conversation that the model is shown again; the newest turn is."""
     path_prefix: str | None = None
     """Where a proxy in front of several services sends the requests of this one, such as ``/support``."""
     cors_allowed_origins: tuple[Origin, ...] = ()

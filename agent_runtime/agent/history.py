@@ -1,4 +1,4 @@
-"""What of a conversation the model is shown again: its newest turns, whole, within a number of tokens."""
+"""What of a conversation the model is shown again: its newest turns, whole, within a number of tokens; one at least."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from the provider's cache, which knows a prompt by how it begins."""
 def trimmed(history: tuple[Message, ...], max_tokens: int) -> tuple[Message, ...]:
     """The end of a conversation that has at most `max_tokens` by our estimate; it begins with a caller's message.
 
-    Whole turns are left out, so that no result of a tool is without its call.
+    Whole turns are left out, so that no result of a tool is without its call. The newest is shown whatever its size: a
+    model that knew nothing of it would answer the next question as if there had been none, and nobody would be told.
     """
     sizes = [estimated_tokens(message) for message in history]
     excess = sum(sizes) - max_tokens
@@ -28,11 +29,14 @@ def trimmed(history: tuple[Message, ...], max_tokens: int) -> tuple[Message, ...
         return history
     stride = max(1, max_tokens // STRIDES_PER_LIMIT)
     dropped = 0
+    newest = 0
     for position, (message, size) in enumerate(zip(history, sizes, strict=True)):
-        if message.begins_turn and dropped >= math.ceil(excess / stride) * stride:
-            return history[position:]
+        if message.begins_turn:
+            newest = position
+            if dropped >= math.ceil(excess / stride) * stride:
+                break
         dropped += size
-    return ()
+    return history[newest:]
 
 
 def without_tools(history: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -45,7 +45,8 @@ class SqlConversations:
         database: where they are kept.
         leases: those of this process: without the one it took, nothing is added to a conversation.
         max_bytes: most bytes of the database; beyond, the least recently used conversations go. None: no limit.
-        max_conversation_bytes: most bytes of messages in one; its oldest turns go first, a question with its answer.
+        max_conversation_bytes: most bytes of messages in one; its oldest turns go first, a question with its answer,
+            and its newest never.
         clock: seconds since 1970.
     """
 
@@ -181,12 +182,14 @@ def _grow(connection: Connection, change: dict[str, Any], lease: str | None) -> 
 
 
 def _trim(connection: Connection, key: dict[str, Any], size: int, limit: int) -> None:
-    """Delete the oldest turns of a conversation of `size` bytes until it is within `limit`."""
+    """Delete the oldest turns of a conversation of `size` bytes until it is within `limit`, or has only its newest."""
     of_conversation = messages.c.conversation_id == key["of_id"]
     rows = connection.execute(select(messages).where(of_conversation).order_by(messages.c.position)).all()
+    begins = {row.position for row in rows if message_of(row.role, row.content, row.is_blocks).begins_turn}
+    newest = max(begins)
     kept_from = rows[0].position
     for row in rows:
-        if size <= limit and message_of(row.role, row.content, row.is_blocks).begins_turn:
+        if row.position == newest or (size <= limit and row.position in begins):
             break
         size -= len(row.content.encode())
         kept_from = row.position + 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from agent_runtime.agent.history import estimated_tokens, trimmed, without_tools
 from agent_runtime.agent.model import Message
 
@@ -39,8 +41,11 @@ def test_what_is_shown_fits_and_begins_with_a_question() -> None:
         assert shown[-1].content == f"Answer {turns - 1}"
 
 
-def test_a_turn_larger_than_the_limit_leaves_nothing_of_it() -> None:
-    assert trimmed(turn(1, size=5000), 4000) == ()
+@pytest.mark.parametrize("before", [0, 1, 20])
+def test_the_newest_turn_is_shown_whatever_its_size_and_alone_where_it_is_too_large(before: int) -> None:
+    newest = turn(before, size=5000)
+
+    assert trimmed((*conversation(before), *newest), 4000) == newest
 
 
 def test_the_beginning_stays_the_same_for_several_turns_so_that_the_cache_of_the_provider_serves() -> None:

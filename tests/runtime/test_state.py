@@ -99,6 +99,22 @@ async def test_a_long_conversation_loses_its_oldest_turns_whole(database: Databa
     assert [message.text[:2] for message in messages] == ["3?", "3!", "4?", "4!"]
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
+async def test_the_newest_turn_is_kept_whole_whatever_its_size(database: Database, before: int) -> None:
+    store = SqlConversations(database, max_conversation_bytes=200)
+    for number in range(before):
+        await store.append("demo", "main", "id", Message("user", f"{number}?"), Message("assistant", f"{number}!"))
+    call = Message("assistant", ({"type": "tool_use", "id": "a", "name": "b", "input": {}},))
+    result = Message("user", ({"type": "tool_result", "tool_use_id": "a", "content": "x" * 1000},))
+    huge = (Message("user", "x" * 1000), call, result, Message("assistant", "Hello"))
+
+    await store.append("demo", "main", "id", *huge)
+    assert await store.load("demo", "main", "id") == huge
+
+    await store.append("demo", "main", "id", HI, Message("assistant", "Hello"))
+    assert await store.load("demo", "main", "id") == (HI, Message("assistant", "Hello"))
+
+
 async def test_a_conversation_keeps_no_result_without_its_call(database: Database) -> None:
     store = SqlConversations(database, max_conversation_bytes=600)
     call = Message("assistant", ({"type": "tool_use", "id": "a", "name": "b", "input": {"x": "x" * 100}},))

@@ -275,7 +275,8 @@ class AgentServiceSpec(ApiModel):
     request_timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
     """How long a whole request may take before the answer is 504."""
     max_history_tokens: Annotated[int, Field(ge=1000, le=1_000_000)] = 100_000
-    """Most tokens of a conversation, by a rough estimate, that the model is shown again; older turns are left out."""
+    """Most tokens of a conversation, by a rough estimate, that the model is shown again; older turns are left out, the
+    newest never."""
     runtime: Runtime = Runtime()
     """The serving pods."""
     replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
