@@ -32,7 +32,7 @@ from agent_runtime.api.response_format import ResponseFormat
 from agent_runtime.config import AgentConfig, RuntimeConfig
 from agent_runtime.pipeline.context import RequestContext
 from agent_runtime.pipeline.departure import Departure
-from agent_runtime.pipeline.turn import PRIORITY, Turn
+from agent_runtime.pipeline.turn import Turn
 
 _Name = Annotated[str, StringConstraints(max_length=253)]
 _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -122,7 +122,7 @@ def turn_of(
     departure: Departure | None,
     *,
     streamed: bool = False,
-    priority: int = PRIORITY,
+    batch_priority: int | None = None,
 ) -> Turn:
     """The turn that a caller asks for."""
     return Turn(
@@ -135,5 +135,5 @@ def turn_of(
         departure=departure,
         output_schema=None if ask.response_format is None else ask.response_format.definition,
         streamed=streamed,
-        priority=priority,
+        batch_priority=batch_priority,
     )

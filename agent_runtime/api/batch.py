@@ -45,6 +45,7 @@ class BatchRequest(BaseModel):
     batch_id: Annotated[Text, StringConstraints(max_length=128)] | None = None
     """Comes back in the answer."""
     priority: Annotated[int, Field(ge=1, le=10), NO_TEXT] = PRIORITY
+    """Among batches that wait for places; below 5 it waits behind all single requests too."""
     items: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_ITEMS)]
     """Each as the body of a chat that does not stream."""
 
@@ -127,7 +128,7 @@ class _BatchResponse(Response):
             ask = Ask.model_validate(self._batch.items[index])
             agent = self._agents.asked(ask)
             answer = Answer(ask, agent, context)
-            turn = turn_of(ask, agent, context, departure, priority=self._batch.priority)
+            turn = turn_of(ask, agent, context, departure, batch_priority=self._batch.priority)
             try:
                 done = {"status": "completed", "result": answer.document(await self._handler(turn, keep_nothing))}
             except ApprovalNeeded as needed:

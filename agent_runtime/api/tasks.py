@@ -24,7 +24,7 @@ from agent_runtime.api.errors import (
 )
 from agent_runtime.api.json_response import json_response
 from agent_runtime.pipeline.idempotency import REPLAYED, Claim
-from agent_runtime.pipeline.turn import ApprovalNeeded, Progress, Turn
+from agent_runtime.pipeline.turn import PRIORITY, ApprovalNeeded, Progress, Turn
 from agent_runtime.state.database import StateUnavailableError
 from agent_runtime.state.task import (
     ApprovalDecidedError,
@@ -95,7 +95,7 @@ class Tasks:
                 turn.principal,
                 turn.agent.name,
                 asked,
-                priority=turn.priority,
+                priority=PRIORITY if turn.batch_priority is None else turn.batch_priority,
                 awaiting=(needed.progress.dumps(), needed.calls),
                 also=None if key is None else key.keep_task,
             )

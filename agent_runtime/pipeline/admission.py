@@ -1,31 +1,34 @@
 """Stage: no more turns at once than the process can serve; a bounded number waits, in order, for a bounded time.
 
-The order is that of priority, and of arrival within it.
+The order is that of arrival. Batches change places among themselves, by priority; those that can wait let all others go
+before them. So no batch makes a single request wait longer than its arrival does, whatever priority its caller gave it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 
 from agent_runtime import metrics
 from agent_runtime.api.errors import OVERLOADED, ProblemError
-from agent_runtime.pipeline.turn import Emit, Handler, Turn, TurnResult
+from agent_runtime.pipeline.turn import PRIORITY, Emit, Handler, Turn, TurnResult
 
 QUEUE_SECONDS = 10.0
 """Longest wait for a place; a caller who waits longer has likely given up."""
 RETRY_AFTER_SECONDS = 2
 
 
-@dataclass(order=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Waiting:
-    """Who waits for a place; the least in order gets it first."""
+    """Who waits for a place."""
 
-    negative_priority: int
-    arrival: int
-    place: asyncio.Future[None] = field(compare=False)
+    batch_priority: int | None
+    place: asyncio.Future[None]
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether everybody else comes first."""
+        return self.batch_priority is not None and self.batch_priority < PRIORITY
 
 
 class Admission:
@@ -41,8 +44,7 @@ class Admission:
         self._free = limit
         self._queue_limit = queue_limit
         self._queue_seconds = queue_seconds
-        self._waiting: list[_Waiting] = []  # a heap
-        self._arrivals = count()
+        self._waiting: list[_Waiting] = []  # in their order, but for those who can wait
         self.limit = limit
         metrics.CONCURRENCY_LIMIT.set(limit)
         metrics.IN_FLIGHT.set_function(lambda: self.in_flight)
@@ -62,7 +64,7 @@ class Admission:
         """The stage."""
 
         async def stage(turn: Turn, emit: Emit) -> TurnResult:
-            await self._enter(turn.priority)
+            await self._enter(turn.batch_priority)
             try:
                 return await handler(turn, emit)
             finally:
@@ -70,7 +72,7 @@ class Admission:
 
         return stage
 
-    async def _enter(self, priority: int) -> None:
+    async def _enter(self, batch_priority: int | None) -> None:
         if self._free > 0:
             self._free -= 1
             return
@@ -81,8 +83,8 @@ class Admission:
                 retry_after=RETRY_AFTER_SECONDS,
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(-priority, next(self._arrivals), place)
-        heapq.heappush(self._waiting, waiting)
+        waiting = _Waiting(batch_priority, place)
+        self._line_up(waiting)
         try:
             async with asyncio.timeout(self._queue_seconds):
                 await place
@@ -92,7 +94,6 @@ class Admission:
                 self._leave()
             elif waiting in self._waiting:  # else passed over, being cancelled, when a place became free
                 self._waiting.remove(waiting)
-                heapq.heapify(self._waiting)
             if isinstance(error, TimeoutError):
                 raise ProblemError(
                     OVERLOADED, f"No place became free in {self._queue_seconds:g} s.", retry_after=RETRY_AFTER_SECONDS
@@ -102,8 +103,28 @@ class Admission:
     def _leave(self) -> None:
         # A place is handed over and not freed: a newcomer cannot overtake who waits.
         while self._waiting:
-            place = heapq.heappop(self._waiting).place
+            place = self._next().place
             if not place.done():
                 place.set_result(None)
                 return
         self._free += 1
+
+    def _line_up(self, newcomer: _Waiting) -> None:
+        """Let somebody wait behind all others, or change places where it is of a batch."""
+        self._waiting.append(newcomer)
+        if newcomer.batch_priority is None:
+            return
+        of_its_kind = [
+            (index, each.batch_priority, each)
+            for index, each in enumerate(self._waiting)
+            if each.batch_priority is not None and each.can_wait == newcomer.can_wait
+        ]
+        by_priority = sorted(of_its_kind, key=lambda one: -one[1])  # among equals by arrival, as they stand
+        for (index, _, _), (_, _, each) in zip(of_its_kind, by_priority, strict=True):
+            self._waiting[index] = each
+
+    def _next(self) -> _Waiting:
+        """Take out who comes next of those that wait, of whom there are some."""
+        first = next((each for each in self._waiting if not each.can_wait), self._waiting[0])
+        self._waiting.remove(first)
+        return first

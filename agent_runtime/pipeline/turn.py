@@ -14,7 +14,7 @@ from agent_runtime.pipeline.context import RequestContext
 from agent_runtime.pipeline.departure import Departure
 
 PRIORITY = 5
-"""Of a turn that asks for none, from 1, which can wait, to 10."""
+"""Of a batch or a task that asks for none, from 1, which can wait, to 10."""
 
 
 Decision = Literal["approve", "deny"]
@@ -113,8 +113,8 @@ class Turn:
     """JSON schema that the text of the answer must meet; None: any text."""
     streamed: bool = False
     """Whether the caller is told what happens as it happens, and so the id of a new conversation before the end."""
-    priority: int = PRIORITY
-    """Among those who wait for a place, the highest comes first."""
+    batch_priority: int | None = None
+    """Of the batch that it is part of, among batches; None: it is a request of its own."""
     progress: Progress | None = None
     """Where to go on; None: at the beginning."""
     reserve: Callable[[str], Awaitable[None]] | None = None

@@ -23,7 +23,7 @@ from agent_runtime.pipeline.conversation_lock import ConversationLock
 from agent_runtime.pipeline.interruption import ClientGoneError, Interruption
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
-from agent_runtime.pipeline.turn import PRIORITY, Turn, TurnEvent, TurnResult
+from agent_runtime.pipeline.turn import Turn, TurnEvent, TurnResult
 
 RESULT = TurnResult(None, "", "echo", "end_turn", Usage(), 0)
 
@@ -47,10 +47,17 @@ async def call(app: ASGIApp, *bodies: bytes, headers: Iterable[tuple[bytes, byte
     return sent[0]["status"], orjson.loads(b"".join(message.get("body", b"") for message in sent[1:]))
 
 
-def turn(conversation_id: str | None = None, *, priority: int = PRIORITY) -> Turn:
+def turn(conversation_id: str | None = None, *, message: str = "Hi", batch_priority: int | None = None) -> Turn:
     agent = AgentConfig(name="main", system_prompt="", model="main")
     return Turn(
-        RequestContext("id"), "demo", agent, "Hi", conversation_id, store=True, departure=None, priority=priority
+        RequestContext("id"),
+        "demo",
+        agent,
+        message,
+        conversation_id,
+        store=True,
+        departure=None,
+        batch_priority=batch_priority,
     )
 
 
@@ -95,23 +102,47 @@ async def test_places_go_to_those_who_wait_in_their_order() -> None:
     assert (admission.in_flight, admission.queued) == (0, 0)
 
 
-async def test_who_is_more_urgent_waits_less() -> None:
-    admission = Admission(limit=1, queue_limit=10)
-    order: list[int] = []
+async def order_of(*arrivals: tuple[str, int | None], leaving: str | None = None) -> list[str]:
+    """The order in which those are answered, one at a time, who arrived in this one, with the priorities of batches."""
+    admission = Admission(limit=1, queue_limit=len(arrivals))
+    order: list[str] = []
 
     async def answer(answered: Turn, _emit: Any) -> TurnResult:
-        order.append(answered.priority)
+        order.append(str(answered.content))
         return RESULT
 
-    await admission._enter(PRIORITY)
-    waiting = [asyncio.create_task(admission(answer)(turn(priority=priority), ignore)) for priority in (1, 5, 10, 5)]
+    await admission._enter(None)
+    waiting = {
+        name: asyncio.create_task(admission(answer)(turn(message=name, batch_priority=priority), ignore))
+        for name, priority in arrivals
+    }
     await asyncio.sleep(0)
-    waiting[1].cancel()
+    if leaving is not None:
+        waiting[leaving].cancel()
     admission._leave()
-    await asyncio.gather(*waiting, return_exceptions=True)
-
-    assert order == [10, 5, 1]
+    await asyncio.gather(*waiting.values(), return_exceptions=True)
     assert (admission.in_flight, admission.queued) == (0, 0)
+    return order
+
+
+async def test_the_batch_that_is_more_urgent_comes_before_other_batches() -> None:
+    assert await order_of(("a", 1), ("b", 5), ("c", 10), ("d", 5), leaving="b") == ["c", "d", "a"]
+
+
+async def test_no_batch_comes_before_a_single_request_that_was_there_before_it() -> None:
+    assert await order_of(("a", None), ("b", 10), ("c", 5), ("d", None)) == ["a", "b", "c", "d"]
+
+
+async def test_batches_use_each_others_places_and_nobody_elses() -> None:
+    assert await order_of(("a", 5), ("b", None), ("c", 10), ("d", None), ("e", 6)) == ["c", "b", "e", "d", "a"]
+
+
+async def test_batches_of_one_priority_keep_their_order() -> None:
+    assert await order_of(("a", 5), ("b", 5), ("c", 10), ("d", 5), ("e", 10)) == ["c", "e", "a", "b", "d"]
+
+
+async def test_a_batch_that_can_wait_lets_all_others_go_first() -> None:
+    assert await order_of(("a", 1), ("b", None), ("c", 4), ("d", 5)) == ["b", "d", "c", "a"]
 
 
 async def test_who_is_cancelled_while_passed_over_is_only_cancelled() -> None:
@@ -120,7 +151,7 @@ async def test_who_is_cancelled_while_passed_over_is_only_cancelled() -> None:
     async def answer(_turn: Turn, _emit: Any) -> TurnResult:
         return RESULT
 
-    await admission._enter(PRIORITY)
+    await admission._enter(None)
     waiting = asyncio.create_task(admission(answer)(turn(), ignore))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -137,7 +168,7 @@ async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     async def answer(_turn: Turn, _emit: Any) -> TurnResult:
         return RESULT
 
-    await admission._enter(PRIORITY)
+    await admission._enter(None)
     second, third = (asyncio.create_task(admission(answer)(turn(), ignore)) for _ in range(2))
     await asyncio.sleep(0)
     # The second is cancelled in the very moment in which it is given the place.
