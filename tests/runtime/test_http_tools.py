@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 import pytest
@@ -20,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from agent_runtime.agent.tools import calls as calls_module
 from agent_runtime.agent.tools import outbound
 from agent_runtime.agent.tools.calls import CallResult, fenced, run_calls
-from agent_runtime.agent.tools.http import ANSWER_LIMIT_BYTES, HttpTool, filled
+from agent_runtime.agent.tools.http import ANSWER_LIMIT_BYTES, HttpTool, addressed, filled
 from agent_runtime.agent.tools.outbound import Address
 from agent_runtime.agent.tools.tool import ToolCallError
 from agent_runtime.config import ToolConfig
@@ -69,6 +70,50 @@ async def test_a_get_sends_what_its_address_names(server: ToolServer) -> None:
     assert call.target == "/cities/S%C3%A3o%20Paulo%2FSP/weather?unit=a%26b%3Dc&day=3&now=true"
     assert call.body == b""
     assert "idempotency-key" not in call.headers
+
+
+@pytest.mark.parametrize(
+    ("url", "query"),
+    [
+        ("https://a.example/x", "?q=S%C3%A3o%20Paulo%2F%3F%26%3D%2B&limit=3&near=true&tag=a&tag=b%20c"),
+        ("https://a.example/x/{limit}?q={q}", "?q=S%C3%A3o%20Paulo%2F%3F%26%3D%2B&near=true&tag=a&tag=b%20c"),
+        ("https://a.example/x?", "?q=S%C3%A3o%20Paulo%2F%3F%26%3D%2B&limit=3&near=true&tag=a&tag=b%20c"),
+        ("https://a.example/{q}?a=1&", "?a=1&limit=3&near=true&tag=a&tag=b%20c"),
+    ],
+)
+def test_what_the_address_of_a_get_does_not_name_is_a_parameter_of_its_query(url: str, query: str) -> None:
+    arguments = {"q": "São Paulo/?&=+", "limit": 3, "near": True, "tag": ["a", "b c"], "none": None, "empty": []}
+
+    address = addressed(url, arguments)
+
+    assert address[address.index("?") :] == query
+
+
+def test_an_object_in_a_query_is_json() -> None:
+    arguments = {"where": {"a": [1, "ä"]}, "all": [{"b": None}, [2]], "a&b": 1.5}
+
+    query = parse_qsl(urlsplit(addressed("https://a.example/x", arguments)).query, strict_parsing=True)
+
+    assert query == [("where", '{"a":[1,"ä"]}'), ("all", '{"b":null}'), ("all", "[2]"), ("a&b", "1.5")]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/x?tenant=acme", "https://a.example/{q}?%74enant", "https://a.example/?{q}=1"]
+)
+def test_no_input_changes_what_the_address_fixes(url: str) -> None:
+    with pytest.raises(ToolCallError, match="tenant is fixed by the address"):
+        addressed(url, {"q": "tenant", "tenant": "other"})
+
+
+def test_without_further_input_the_address_stays_as_it_is() -> None:
+    assert addressed("https://a.example/{q}", {"q": "Graz", "day": None}) == "https://a.example/Graz"
+
+
+async def test_a_get_is_sent_with_its_query(server: ToolServer) -> None:
+    async with opened(f"{server.url}/weather/{{city}}") as tool:
+        await tool.call({"city": "Graz", "unit": "a&b", "day": [1, 2]}, call_id="1")
+
+    assert [call.target for call in server.calls] == ["/weather/Graz?unit=a%26b&day=1&day=2"]
 
 
 async def test_a_post_sends_its_input_as_json_with_a_key_against_repetition(server: ToolServer) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx2
 import orjson
@@ -102,7 +103,7 @@ class HttpTool:
         # Decompressed, a small answer could fill the memory.
         headers["Accept-Encoding"] = "identity"
         timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS).as_dict()
-        url = filled(self._url, arguments)
+        url = filled(self._url, arguments) if self._method == "POST" else addressed(self._url, arguments)
         return httpx2.Request(self._method, url, headers=headers, content=content, extensions={"timeout": timeout})
 
     async def _exchange(self, request: httpx2.Request) -> tuple[int, str]:
@@ -121,6 +122,37 @@ class HttpTool:
         finally:
             await response.aclose()
         return response.status_code, _text(bytes(body[:ANSWER_LIMIT_BYTES]), response.charset_encoding)
+
+
+def addressed(template: str, arguments: dict[str, Any]) -> str:
+    """The URL of a request without a body: filled, and with a parameter of the query for each other argument.
+
+    The form is OpenAPI's for parameters of a query (style ``form``, exploded): a list repeats the name, null is left
+    out. Objects have no form there that could not be taken for other parameters, so they are JSON.
+
+    Raises:
+        ToolCallError: see `filled`; or an argument would change a parameter that the URL fixes.
+    """
+    url = filled(template, arguments)
+    placeholders = set(_PLACEHOLDER.findall(template))
+    others = {name: value for name, value in arguments.items() if name not in placeholders}
+    for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if name in others:
+            raise ToolCallError("invalid_input", f"{name} is fixed by the address of the tool: leave it out.")
+    query = urlencode([(name, text) for name in others for text in _texts(others[name])], quote_via=quote, safe="")
+    if not query:
+        return url
+    separator = "" if url[-1] in "?&" else "&" if "?" in url else "?"
+    return f"{url}{separator}{query}"
+
+
+def _texts(value: object) -> Iterator[str]:
+    """What stands for a value in a query, once for each time its name does."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str):
+            yield item
+        elif item is not None:
+            yield orjson.dumps(item).decode()
 
 
 def filled(template: str, arguments: dict[str, Any]) -> str:

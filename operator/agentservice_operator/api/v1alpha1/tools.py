@@ -93,8 +93,9 @@ class HTTPTool(ApiModel):
     description: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
     """What the tool does and when to use it, for the model."""
     method: Literal["GET", "POST"]
-    """GET sends what the URL has placeholders for, and may be repeated. POST sends the whole input as JSON, with the
-    header `Idempotency-Key`, and is never repeated where nobody knows whether it was done."""
+    """GET sends the input in the URL, as parameters of the query where it has no placeholder, and may be repeated. POST
+    sends the whole input as JSON, with the header `Idempotency-Key`, and is never repeated where nobody knows whether
+    it was done."""
     url: ToolURL
     """Address of the tool. Each `{placeholder}` after the host is replaced by that property of the input, encoded. The
     host may be a Service of the cluster, but not the pod itself, a link-local address or the API server."""
