@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -37,13 +37,36 @@ class DeadlineError(AssertionError):
     """What a wait waited for did not come true in time; the message says what was seen instead."""
 
 
+class Process(Protocol):
+    """What of ``subprocess.Popen`` owners of child processes use."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """How it ended (negative: the signal that ended it), None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises subprocess.TimeoutExpired where it did not end in time."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal, if it still runs."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
 @dataclass(frozen=True)
 class Child:
     """A running child process whose output goes to a file."""
 
     name: str
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Process
 
     @property
     def pid(self) -> int:
@@ -130,7 +153,13 @@ def running(
     grace: float = 5,
 ) -> Iterator[Child]:
     """Like `start`, and stop the process at the end of the block, killing it after `grace` seconds."""
-    child = start(command, name=name, log=log, env=env, cwd=cwd)
+    with stopped(start(command, name=name, log=log, env=env, cwd=cwd), grace=grace) as child:
+        yield child
+
+
+@contextmanager
+def stopped(child: Child, *, grace: float = 5) -> Iterator[Child]:
+    """Stop a process at the end of the block, killing it after `grace` seconds."""
     try:
         yield child
     finally:

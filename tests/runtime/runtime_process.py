@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import orjson
 
-from dev.process import Child, running, wait_until
+from dev.process import Child, start, stopped, wait_until
+from dev.warm import WarmStarter
 
 KEY = "test-key-of-demo-not-a-secret"
 OTHER_KEY = "test-key-of-other-not-a-secret"
@@ -174,20 +176,38 @@ def environment(config: Path, **variables: str) -> dict[str, str]:
     return inherited | ours | variables
 
 
+@cache
+def warm_starter() -> WarmStarter:
+    """Starts runtimes that have imported what they may need."""
+    by_need = ("agent.providers.anthropic", "agent.tools.mcp.server", "state.postgresql", "tasks.redis_bell")
+    return WarmStarter(
+        "agent_runtime.main", *(f"agent_runtime.{name}" for name in by_need), "genai_prices.data_snapshot"
+    )
+
+
 @contextmanager
 def runtime_process(
     directory: Path,
     *,
     command: Sequence[str] = ("-m", "agent_runtime"),
     env: dict[str, str] | None = None,
+    warm: bool = True,
     **config: Any,
 ) -> Iterator[RuntimeProcess]:
-    """A runtime with this configuration, ready when the block begins and gone when it ends."""
+    """A runtime with this configuration, ready when the block begins and gone when it ends.
+
+    Args:
+        directory: for its files.
+        command: arguments of Python.
+        env: further variables.
+        warm: it begins with its imports done; not for variables that are read while modules are imported.
+        config: of its configuration.
+    """
     path = write_config(directory, **config)
     log = directory / "runtime.log"
-    with running(
-        [sys.executable, *command], name="runtime", log=log, env=environment(path, **(env or {})), grace=15
-    ) as child:
+    how: Any = {"name": "runtime", "log": log, "env": environment(path, **(env or {}))}
+    begun = warm_starter().start(command, **how) if warm else start([sys.executable, *command], **how)
+    with stopped(begun, grace=15) as child:
 
         def ports() -> dict[str, Any] | None:
             child.require_running()

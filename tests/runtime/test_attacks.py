@@ -105,7 +105,7 @@ def _evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RuntimePro
     evil = EvilProvider(f"http://127.0.0.1:{listener.getsockname()[1]}")
     threading.Thread(target=_answer_all, args=(listener, evil), daemon=True).start()
     models = [anthropic_model("main", evil.url, credentials, retries=0)]
-    with listener, runtime_process(directory, models=models, env={"ANTHROPIC_LOG": "debug"}) as runtime:
+    with listener, runtime_process(directory, models=models, env={"ANTHROPIC_LOG": "debug"}, warm=False) as runtime:
         yield runtime, evil
 
 
