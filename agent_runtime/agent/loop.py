@@ -24,6 +24,8 @@ _LOST = (
 
 _DENIED = "A person was asked, and did not allow this call."
 
+_GONE = "A person allowed this call, but the tool is not there now: nothing was done."
+
 _CALL_ID = re.compile(r"[-A-Za-z0-9_]{1,128}")
 """As the Messages API takes them back."""
 
@@ -95,7 +97,7 @@ async def run_loop(
             system,
             (*history, *progress.messages),
             model.max_tokens,
-            tools=definitions,
+            tools=definitions or _stand_ins(progress),
             may_call=bool(definitions) and not is_last,
             output_schema=turn.output_schema,
         )
@@ -139,11 +141,16 @@ async def _run(
 
     for call in calls:
         await show(ToolCall(call["id"], call["name"], call["input"]))
-    refused = {call["id"]: refusal(call, "denied", _DENIED) for call in calls if _is_denied(call, progress)}
+    refused: dict[str, CallResult] = {}
     for call in calls:
-        tool = tools.get(call["name"])
-        if interrupted and tool is not None and not tool.repeatable and call["id"] not in refused:
+        tool, decision = tools.get(call["name"]), progress.decisions.get(call["id"])
+        if decision == "deny":
+            refused[call["id"]] = refusal(call, "denied", _DENIED)
+        elif interrupted and (tool is None or not tool.repeatable):
             refused[call["id"]] = refusal(call, "outcome_unknown", _LOST)
+        elif tool is None and decision == "approve":
+            # A process knows no tools of a server that was away since it began.
+            refused[call["id"]] = refusal(call, "unavailable", _GONE)
     results = await run_calls(
         tools,
         calls,
@@ -164,8 +171,10 @@ def _waiting(calls: tuple[Block, ...], tools: Mapping[str, Tool], progress: Prog
     )
 
 
-def _is_denied(call: Block, progress: Progress) -> bool:
-    return progress.decisions.get(call["id"]) == "deny"
+def _stand_ins(progress: Progress) -> tuple[Block, ...]:
+    """Definitions for the calls of a turn whose tools are all away: providers refuse messages with calls of none."""
+    names = {call["name"] for message in progress.messages for call in _calls(message)}
+    return tuple({"name": name, "input_schema": {"type": "object"}} for name in sorted(names))
 
 
 def _with_cost(progress: Progress, completed: Completed, model: Model, prices: Prices) -> Progress:

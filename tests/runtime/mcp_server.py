@@ -47,6 +47,12 @@ class McpProcess:
         return self.folder / "called"
 
     @property
+    def orders(self) -> list[str]:
+        """What has been ordered with ``order``."""
+        file = self.folder / "orders"
+        return file.read_text().splitlines() if file.exists() else []
+
+    @property
     def abandoned(self) -> Path:
         """A file that is there when a call has been given up."""
         return self.folder / "abandoned"
@@ -104,6 +110,13 @@ def _server(folder: Path) -> MCPServer:
             (folder / "abandoned").touch()
             raise
         return "done"
+
+    @server.tool()
+    async def order(dish: str) -> str:
+        """Order a dish, which has to be paid for."""
+        with (folder / "orders").open("a") as file:
+            file.write(f"{dish}\n")
+        return f"ordered {dish}"
 
     @server.tool(annotations=reads)
     async def repeat(letter: str, times: int) -> str:

@@ -126,6 +126,14 @@ async def test_a_call_that_may_have_been_made_is_made_again_only_where_that_does
     assert "may be done or not" in results[1]["content"]
 
 
+async def test_a_call_that_may_have_been_made_of_a_tool_that_is_away_now_is_told_as_such() -> None:
+    _, saved = await go_on({"count": Counter("count")}, "/tool count {}")
+
+    again, _ = await go_on({}, "", saved[0])
+
+    assert [called.outcome for called in again.progress.tool_calls] == ["outcome_unknown"]
+
+
 async def test_no_tool_of_an_answer_is_called_before_people_have_decided() -> None:
     free, careful = Counter("free"), Counter("careful", needs_approval=True)
 
