@@ -56,6 +56,11 @@ def _spec(**fields: Any) -> Spec:
     }
 
 
+def _tool(schema: dict[str, Any]) -> dict[str, Any]:
+    http = {"method": "POST", "url": "http://shop.team-b.svc/orders", "inputSchema": schema}
+    return {"name": "order", "type": "HTTP", "http": http}
+
+
 def _of_pods(reason: str, *, stalled: bool = False, **runtime: Any) -> ErrorState:
     return ErrorState(_spec(), _spec(runtime=runtime), reason, stalled)
 
@@ -101,6 +106,14 @@ _BY_HAND = {
         {name: value for name, value in _spec(autoscaling={"maxReplicas": 3}).items() if name != "replicas"},
         "NameConflict",
         prepare=_make_foreign_autoscaler,
+    ),
+    "an input of a tool that models do not take": ErrorState(
+        _spec(tools=[_tool({"type": "object"})]),
+        _spec(tools=[_tool({"type": "object", "anyOf": [{"required": ["a"]}]})]),
+        "InvalidSpec",
+    ),
+    "an input of a tool that no JSON schema describes": ErrorState(
+        _spec(), _spec(tools=[_tool({"properties": {"dish": {"type": "text"}}})]), "InvalidSpec"
     ),
     "a missing Secret": ErrorState(
         _spec(),

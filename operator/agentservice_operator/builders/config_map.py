@@ -181,7 +181,7 @@ def _http_tool(tool: HTTPTool) -> HttpToolConfig:
         description=tool.description,
         method=tool.method,
         url=tool.url,
-        input_schema={"type": "object", **tool.input_schema},
+        input_schema=tool.whole_input_schema,
         headers=_headers(tool.headers),
     )
 

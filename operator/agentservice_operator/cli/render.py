@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from agentservice_operator.api.v1alpha1.input_schemas import check_input_schemas
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import API_VERSION, KIND, AgentService
 from agentservice_operator.api.v1alpha1.well_known import OPTIONAL_KINDS
@@ -92,9 +93,11 @@ def parse_document(document: Document, namespace: str) -> AgentService:
         raise document.error(f"apiVersion: is missing: write apiVersion: {API_VERSION}")
     metadata = {"namespace": namespace, **document.content["metadata"]}
     try:
-        return parse({**document.content, "metadata": metadata}, as_written=True)
+        service = parse({**document.content, "metadata": metadata}, as_written=True)
+        check_input_schemas(service)
     except InvalidSpec as error:
         raise document.error(str(error)) from error
+    return service
 
 
 def config_map_values(documents: list[Document]) -> dict[tuple[str, str], str]:

@@ -87,6 +87,8 @@ class Memory:
     """Digest of the key Secret's intent, and when the live one was last seen to be so."""
     trouble: Trouble | None = None
     """What keeps it from being Ready, and since when."""
+    schemas_checked: tuple[int, str | None] | None = None
+    """The generation whose schemas of tools have been looked at, which takes time, and what is wrong with them."""
     namespace_ends: bool = False
     """Whether it was told that its namespace is being deleted."""
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from agentservice_operator.api.v1alpha1.conditions import ConditionType, Reason
+from agentservice_operator.api.v1alpha1.input_schemas import check_input_schemas
 from agentservice_operator.api.v1alpha1.parse import InvalidSpec, parse
 from agentservice_operator.api.v1alpha1.types import AgentService
 from agentservice_operator.builders.build import build
@@ -138,6 +139,7 @@ class Reconciler:
         held_a_turn = self._upgrades.holds(service)
         try:
             spec = parse(service.raw)
+            await _check_schemas(spec, service.generation, memory)
         except InvalidSpec as error:
             applied = _Applied((Problem(Reason.INVALID_SPEC, str(error), terminal=True),), None, None)
             return await self._report(service, None, applied, memory, paused=None)
@@ -391,6 +393,29 @@ class Reconciler:
         child = self._caches.children[PERSISTENT_VOLUME_CLAIM].get(service.namespace, data_claim(service.name))
         ours = child is not None and child.service == service.service and child.controller_uid in (None, service.uid)
         return child.facts if child is not None and ours and isinstance(child.facts, VolumeFacts) else None
+
+
+async def _check_schemas(spec: AgentService, generation: int, memory: Memory) -> None:
+    """Check the schemas of tools, once for each generation, and in a thread: a large one would hold up all others.
+
+    Raises:
+        InvalidSpec: One of them cannot be used.
+    """
+    if all(tool.http is None for tool in spec.spec.tools):
+        return
+    if memory.schemas_checked is None or memory.schemas_checked[0] != generation:
+        memory.schemas_checked = generation, await asyncio.to_thread(_fault_of_schemas, spec)
+    _, fault = memory.schemas_checked
+    if fault is not None:
+        raise InvalidSpec(fault)
+
+
+def _fault_of_schemas(spec: AgentService) -> str | None:
+    try:
+        check_input_schemas(spec)
+    except InvalidSpec as error:
+        return str(error)
+    return None
 
 
 def _paused(service: Service, spec: AgentService) -> Paused | None:

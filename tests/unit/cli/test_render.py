@@ -101,6 +101,11 @@ def test_an_error_names_file_document_object_and_field(file: Path, capsys: pytes
         (HELLO.replace("systemPrompt", "sytemPrompt"), "spec.agents[0].sytemPrompt: there is no such field"),
         (HELLO.replace("name: main, ", ""), "spec.models[0].name: the field is missing"),
         (HELLO + "  defaultModel: large\n", "defaultModel"),
+        (
+            HELLO
+            + "  tools: [{name: a, type: HTTP, http: {method: GET, url: 'http://a', inputSchema: {anyOf: []}}}]\n",
+            "spec.tools[0].http.inputSchema: $.anyOf: models do not take it here",
+        ),
         (HELLO + "  replicas: 2\n  autoscaling: {maxReplicas: 3}\n", "replicas"),
         (HELLO.replace("hello", "1st"), "metadata.name"),
         (HELLO.replace("agentservice.dev/v1alpha1", "agentservice.dev/v2"), "agentservice.dev/v1alpha1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -100,9 +100,15 @@ class HTTPTool(ApiModel):
     """Address of the tool. Each `{placeholder}` after the host is replaced by that property of the input, encoded. The
     host may be a Service of the cluster, but not the pod itself, a link-local address or the API server."""
     input_schema: Annotated[RawObject, PreserveUnknown(), Atomic()]
-    """JSON schema (2020-12) of the input, an object. What the model sends is checked against it."""
+    """JSON schema (2020-12) of the input, an object, without `allOf`, `anyOf` and `oneOf` at its root, which models do
+    not take there. What the model sends is checked against it."""
     headers: Annotated[list[Header], Field(max_length=16), ListMap("name")] = []
     """Headers of each request. Values of Secrets are hidden in what the tool returns."""
+
+    @property
+    def whole_input_schema(self) -> dict[str, Any]:
+        """The schema with its type, which goes without saying."""
+        return {"type": "object", **self.input_schema}
 
 
 class MCPServer(ApiModel):
