@@ -13,7 +13,7 @@ from dev.process import Child, ChildDiedError, wait_until
 from dev.warm import WarmStarter
 from tests.unit.dev.test_process import ROOT, is_running
 
-IMPORTED = "colorsys"
+IMPORTED = "tabnanny"
 """A module that nobody else needs."""
 OWNER = """
 import signal, sys
