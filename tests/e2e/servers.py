@@ -23,6 +23,8 @@ DATABASE: dict[str, Any] = {
     "postgreSQL": {"urlFrom": {"secretKeyRef": {"name": "database", "key": "url"}}},
 }
 """spec.state for the PostgreSQL of the namespace."""
+_ONCE_READY = {"periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 60}
+"""Of a readiness probe: on a busy node, where a probe may take seconds, nobody loses a server that only is slow."""
 _GROUP = 65532  # of the user in the image: a new volume belongs to root
 
 
@@ -85,7 +87,7 @@ def postgresql(session: Session, namespace: str) -> Iterator[Server]:
             {"name": "PGDATA", "value": "/data/postgresql"},
             {"name": "PASSWORD_FILE", "value": "/password/password"},
         ],
-        "readinessProbe": {"exec": {"command": ["pg_isready", "--host=127.0.0.1"]}, "periodSeconds": 1},
+        "readinessProbe": {"exec": {"command": ["pg_isready", "--host=127.0.0.1"]}, **_ONCE_READY},
         "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "password", "mountPath": "/password"}],
     }
     size = {"resources": {"requests": {"storage": "1Gi"}}, "accessModes": ["ReadWriteOnce"]}
@@ -101,7 +103,7 @@ def redis(session: Session, namespace: str) -> Server:
     container = {
         "command": ["redis-server", "--requirepass", "$(PASSWORD)", "--save", ""],
         "env": [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}],
-        "readinessProbe": {"tcpSocket": {"port": 6379}, "periodSeconds": 1},
+        "readinessProbe": {"tcpSocket": {"port": 6379}, **_ONCE_READY},
     }
     return _serve(session, namespace, "redis", port=6379, container=container)
 

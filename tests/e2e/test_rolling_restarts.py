@@ -27,7 +27,7 @@ def test_restarts_lose_no_answer(session: Session, kind: Cluster, namespace: str
     url = fake_messages_api(kind, namespace, image=session.images.runtime)
     answer_slowly(kind, namespace, delta_delay=0.25)
     # All pods at once are replaced, as fast as new ones are ready.
-    serve(services, url, rollout={"maxSurge": "100%"}, lameDuckSeconds=4)
+    serve(services, url, rollout={"maxSurge": "100%"}, lameDuckSeconds=10)
 
     kinds = ("chat", "stream", "run", "batch", "conversation")
     with load(kind, namespace, "hello", image=session.images.runtime, kinds=kinds, callers=2, pace=2) as callers:
