@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 DEFAULT_MODEL = "claude-sonnet-5-5"
 _AGENT = "assistant"
 _MODEL = "main"
-_POSTGRESQL = ("postgresql://", "postgres://")
+_PROVIDER_KEY, _DATABASE_URL, _REDIS_URL = "provider-key", "database-url", "redis-url"
 
 
 def _separated(value: Any) -> Any:
@@ -50,6 +50,8 @@ class LocalSettings(BaseSettings):
     """Absent: Echo answers."""
     database_url: Annotated[SecretStr | None, Field(validation_alias="DATABASE_URL")] = None
     """``postgresql://...``; absent: SQLite in the data folder."""
+    redis_url: Annotated[SecretStr | None, Field(validation_alias="REDIS_URL")] = None
+    """``redis://...``; absent: processes that share a database look into it by themselves."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(validation_alias="LOG_LEVEL")] = "info"
     cors_origins: Annotated[
         tuple[Origin, ...], NoDecode, BeforeValidator(_separated), Field(validation_alias="CORS_ORIGINS")
@@ -64,7 +66,8 @@ def local_config(environment: Environment) -> Iterator[RuntimeConfig]:
     """The configuration of one agent; the files that it names are there as long as the block runs.
 
     Raises:
-        ConfigurationError: a variable cannot be, or is missing in production.
+        ConfigurationError: a variable cannot be, or is missing in production; or the block finds that a file cannot be,
+            which is then said of its variable.
     """
     try:
         settings = LocalSettings()
@@ -80,7 +83,7 @@ def local_config(environment: Environment) -> Iterator[RuntimeConfig]:
         )
     with tempfile.TemporaryDirectory(prefix="agentservice-") as name:
         folder = Path(name)
-        yield RuntimeConfig(
+        config = RuntimeConfig(
             service="local",
             namespace="local",
             models=(_model(settings.anthropic_api_key, folder),),
@@ -93,18 +96,54 @@ def local_config(environment: Environment) -> Iterator[RuntimeConfig]:
             max_queued_requests=256,
             lame_duck_seconds=0,
             drain_seconds=10,
-            api_keys_directory=str(_api_keys(settings.data)),
+            api_keys_directory=str(settings.data / "api-keys"),
             state=_state(settings, folder),
             log_level=settings.log_level,
         )
+        try:
+            yield config
+        except ConfigurationError as error:
+            raise _of_variables(error, folder) from None
+
+
+def _of_variables(error: ConfigurationError, folder: Path) -> ConfigurationError:
+    """The same, of the variables: nobody has seen the files."""
+    words = {
+        f"models[{_MODEL}].anthropic.credentials_file: {folder / _PROVIDER_KEY}": "ANTHROPIC_API_KEY",
+        f"state.url_file {folder / _DATABASE_URL}": "DATABASE_URL",
+        f"state.redis_url_file {folder / _REDIS_URL}": "REDIS_URL",
+        "put the API key into the Secret that is mounted there": "correct it or unset it",
+        "cors_allowed_origins": "CORS_ORIGINS",
+    }
+    message = str(error)
+    for of_file, of_variable in words.items():
+        message = message.replace(of_file, of_variable)
+    return ConfigurationError(message, error.ending)
+
+
+def make_first_key(config: RuntimeConfig) -> None:
+    """Make a key for callers, where there is none.
+
+    Raises:
+        ConfigurationError: the folder cannot be used.
+    """
+    folder = Path(config.api_keys_directory)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not any(folder.iterdir()):
+            _write_private(folder / DEFAULT_CLIENT, secrets.token_urlsafe(32))
+            _log.info("API key made", file=str(folder / DEFAULT_CLIENT))
+    except OSError as error:
+        raise ConfigurationError(
+            f"AGENTSERVICE_DATA {folder.parent}: cannot be used ({error.strerror}); set it to a folder of yours",
+            Ending.STATE_UNUSABLE,
+        ) from None
 
 
 def _model(key: SecretStr | None, folder: Path) -> ModelConfig:
     reach = None
     if key is not None:
-        file = folder / "anthropic"
-        _write_private(file, key.get_secret_value())
-        reach = AnthropicProvider(model=DEFAULT_MODEL, credentials_file=str(file))
+        reach = AnthropicProvider(model=DEFAULT_MODEL, credentials_file=_secret_file(key, folder / _PROVIDER_KEY))
     return ModelConfig(
         name=_MODEL,
         provider="Anthropic" if reach else "Echo",
@@ -116,33 +155,18 @@ def _model(key: SecretStr | None, folder: Path) -> ModelConfig:
 
 
 def _state(settings: LocalSettings, folder: Path) -> StateConfig:
-    if settings.database_url is None:
-        return StateConfig(path=str(settings.data / "state.db"), retention_days=30)
-    url = settings.database_url.get_secret_value()
-    if not url.startswith(_POSTGRESQL):
-        raise ConfigurationError(
-            "DATABASE_URL is no postgresql:// URL; correct it, or unset it for SQLite in AGENTSERVICE_DATA",
-            Ending.ENVIRONMENT_REFUSED,
-        )
-    file = folder / "database-url"
-    _write_private(file, url)
-    return StateConfig(url_file=str(file), retention_days=30)
+    database, redis = settings.database_url, settings.redis_url
+    return StateConfig(
+        path=None if database else str(settings.data / "state.db"),
+        url_file=_secret_file(database, folder / _DATABASE_URL) if database else None,
+        redis_url_file=_secret_file(redis, folder / _REDIS_URL) if redis else None,
+        retention_days=30,
+    )
 
 
-def _api_keys(data: Path) -> Path:
-    """The folder with the keys of callers; a first one is made where there is none."""
-    folder = data / "api-keys"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not any(folder.iterdir()):
-            _write_private(folder / DEFAULT_CLIENT, secrets.token_urlsafe(32))
-            _log.info("API key made", file=str(folder / DEFAULT_CLIENT))
-    except OSError as error:
-        raise ConfigurationError(
-            f"AGENTSERVICE_DATA {data}: cannot be used ({error.strerror}); set it to a folder of yours",
-            Ending.STATE_UNUSABLE,
-        ) from None
-    return folder
+def _secret_file(secret: SecretStr, path: Path) -> str:
+    _write_private(path, secret.get_secret_value())
+    return str(path)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from agent_runtime.agent.providers import check_credentials
 from agent_runtime.api_keys import ApiKeys
 from agent_runtime.config import RuntimeConfig
 from agent_runtime.lifecycle import Lifecycle
-from agent_runtime.local import local_config
+from agent_runtime.local import local_config, make_first_key
 from agent_runtime.observed import Observed
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.cors import check_origins
@@ -72,12 +72,12 @@ def _run(command: Callable[[Settings, RuntimeConfig], None]) -> int:
 def _configuration(settings: Settings) -> AbstractContextManager[RuntimeConfig]:
     if not settings.local:
         return nullcontext(load_config(settings.config_path))
-    # Before the configuration says more: the key of callers may be made on the way.
-    logs.configure("info", "local", text=settings.log_format == "text")
     return local_config(settings.environment)
 
 
 def _serve(settings: Settings, config: RuntimeConfig) -> None:
+    if settings.local:
+        make_first_key(config)
     keys = ApiKeys(
         Path(config.api_keys_directory),
         clients=[client.name for client in config.clients],
@@ -99,7 +99,8 @@ def _serve(settings: Settings, config: RuntimeConfig) -> None:
 
 def _work(settings: Settings, config: RuntimeConfig) -> None:
     if config.state.url_file is None:
-        raise ConfigurationError("state.url_file: a worker needs the database of the serving processes; name it there")
+        place = "DATABASE_URL is not set" if settings.local else "state.url_file is missing"
+        raise ConfigurationError(f"{place}: a worker needs the database of the serving processes; name it there")
     listener = bind(settings.bind_address, settings.admin_port, variable="ADMIN_PORT")
     lifecycle, observed = Lifecycle(), Observed()
     _announce(settings, admin_port=listener.getsockname()[1])
