@@ -19,6 +19,7 @@ from agent_runtime.api.chat import Chat, chat_routes
 from agent_runtime.api.conversations import conversation_routes
 from agent_runtime.api.docs import DOCS_PATHS, docs_routes
 from agent_runtime.api.errors import METHOD_NOT_ALLOWED, NOT_FOUND, ProblemError
+from agent_runtime.api.followers import Followers
 from agent_runtime.api.health import health_routes
 from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api.openapi import openapi_document
@@ -76,10 +77,20 @@ def build_app(
     app.include_router(agent_routes(config, statistics, of_service))
     app.include_router(conversation_routes(ConversationList(database), lock))
     tasks = Tasks(resources.tasks, resources.bell, prefix=config.path_prefix or "", slots=config.tasks.concurrency)
-    app.include_router(chat_routes(Chat(agents, handler, turns, runs, idempotency, tasks)))
+    followers = Followers()
+    app.include_router(chat_routes(Chat(agents, handler, turns, runs, idempotency, tasks, followers)))
     app.include_router(batch_routes(agents, handler, idempotency, tasks))
-    app.include_router(run_routes(runs, turns))
-    app.include_router(task_routes(tasks, agents, resources.conversations, idempotency, lifecycle))
+    app.include_router(run_routes(runs, turns, followers))
+    app.include_router(
+        task_routes(
+            tasks,
+            agents,
+            resources.conversations,
+            idempotency=idempotency,
+            lifecycle=lifecycle,
+            followers=followers,
+        )
+    )
     app.include_router(service_routes(config, lifecycle))
     app.include_router(
         health_routes(

@@ -17,8 +17,16 @@ from starlette.types import Receive, Scope, Send
 from agent_runtime.api.answer import Answer, unexpected
 from agent_runtime.api.answers import ChatAnswer, ChatEvent, TaskDocument
 from agent_runtime.api.ask import ASK_PROBLEMS, STORE_OR_FORGET, Agents, Ask, turn_of
-from agent_runtime.api.errors import INVALID_INPUT, RUN_CANCELED, STATE_UNAVAILABLE, TASK_NOT_FOUND, ProblemError
+from agent_runtime.api.errors import (
+    INVALID_INPUT,
+    RUN_CANCELED,
+    STATE_UNAVAILABLE,
+    TASK_NOT_FOUND,
+    TOO_MANY_FOLLOWERS,
+    ProblemError,
+)
 from agent_runtime.api.event_stream import EventStream
+from agent_runtime.api.followers import Followers
 from agent_runtime.api.input import read_json
 from agent_runtime.api.live_runs import LiveRun, LiveRuns
 from agent_runtime.api.openapi import operation
@@ -67,13 +75,15 @@ class Chat:
     runs: LiveRuns
     idempotency: Idempotency
     tasks: Tasks
+    followers: Followers
 
 
 def chat_routes(chat: Chat) -> APIRouter:
     """The routes of the chat API."""
     router = APIRouter(tags=["Chat"])
 
-    asked: dict[str, Any] = {"idempotent": True, "events": ChatEvent, "problems": [*ASK_PROBLEMS, TASK_NOT_FOUND]}
+    problems = [*ASK_PROBLEMS, TASK_NOT_FOUND, TOO_MANY_FOLLOWERS]
+    asked: dict[str, Any] = {"idempotent": True, "events": ChatEvent, "problems": problems}
     described = operation("Ask an agent", body=ChatRequest, answer=ChatAnswer, accepted=TaskDocument, **asked)
 
     @router.post("/v1/chat", **described)
@@ -109,7 +119,7 @@ async def _replayed(chat: Chat, kept: KeptAnswer, principal: str) -> Response:
     if kept.task_id is not None:
         return await chat.tasks.replayed(principal, kept.task_id)
     if kept.run_id is not None:
-        return RunResponse(chat.runs, chat.turns, kept.run_id, after=0, headers=REPLAYED)
+        return RunResponse(chat.runs, chat.turns, chat.followers, kept.run_id, after=0, headers=REPLAYED)
     return replay(kept.body or "")
 
 

@@ -195,7 +195,7 @@ def _problems(kinds: Iterable[ProblemKind]) -> dict[str, Any]:
 def _headers_of_problems(status: int, kinds: Iterable[ProblemKind]) -> Iterable[str]:
     if status == HTTPStatus.UNAUTHORIZED:
         yield "WWW-Authenticate"
-    if status in {HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}:
+    if status in {HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         yield "Retry-After"
     if not all(kind.repeatable for kind in kinds):
         yield "x-should-retry"

@@ -13,13 +13,16 @@ from starlette.types import Receive, Scope, Send
 from agent_runtime.api.answers import ChatEvent
 from agent_runtime.api.errors import (
     INVALID_HEADER,
+    OVERLOADED,
     RUN_INTERRUPTED,
     RUN_NOT_FOUND,
     SHUTTING_DOWN,
     STATE_UNAVAILABLE,
+    TOO_MANY_FOLLOWERS,
     ProblemError,
 )
 from agent_runtime.api.event_stream import LAST_EVENT_ID, EventStream, encoded, last_event_id
+from agent_runtime.api.followers import Followers
 from agent_runtime.api.live_runs import LiveRuns
 from agent_runtime.api.openapi import operation
 from agent_runtime.pipeline.context import context_of
@@ -32,7 +35,7 @@ POLL_SECONDS = 1.0
 """Between two looks at a run of another replica."""
 
 
-def run_routes(runs: LiveRuns, turns: Turns) -> APIRouter:
+def run_routes(runs: LiveRuns, turns: Turns, followers: Followers) -> APIRouter:
     """The routes of runs that are kept."""
     router = APIRouter(tags=["Chat"])
 
@@ -40,12 +43,20 @@ def run_routes(runs: LiveRuns, turns: Turns) -> APIRouter:
         "Read a run",
         headers=LAST_EVENT_ID,
         events=ChatEvent,
-        problems=[INVALID_HEADER, RUN_NOT_FOUND, RUN_INTERRUPTED, SHUTTING_DOWN, STATE_UNAVAILABLE],
+        problems=[
+            INVALID_HEADER,
+            RUN_NOT_FOUND,
+            TOO_MANY_FOLLOWERS,
+            RUN_INTERRUPTED,
+            OVERLOADED,
+            SHUTTING_DOWN,
+            STATE_UNAVAILABLE,
+        ],
     )
 
     @router.get("/v1/runs/{run_id}/events", **described)
     async def events(request: Request, run_id: str) -> Response:
-        return RunResponse(runs, turns, run_id, after=last_event_id(request))
+        return RunResponse(runs, turns, followers, run_id, after=last_event_id(request))
 
     return router
 
@@ -56,22 +67,35 @@ class RunResponse(Response):
     Args:
         runs: those of this process, and those that are kept.
         turns: end this answer with the process.
+        followers: of whom this is one.
         run_id: which run.
         after: id of the event after which to begin.
         headers: further ones of the answer.
     """
 
     def __init__(
-        self, runs: LiveRuns, turns: Turns, run_id: str, *, after: int, headers: dict[str, str] | None = None
+        self,
+        runs: LiveRuns,
+        turns: Turns,
+        followers: Followers,
+        run_id: str,
+        *,
+        after: int,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self._runs = runs
         self._turns = turns
+        self._followers = followers
         self._run_id = run_id
         self._after = after
         self._more_headers = headers or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._followers.place(context_of(scope).principal or ""):
+            await self._follow(scope, receive, send)
+
+    async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         stream = EventStream(send, headers=self._more_headers)
         principal = context.principal or ""

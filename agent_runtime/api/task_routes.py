@@ -24,14 +24,17 @@ from agent_runtime.api.errors import (
     APPROVAL_NOT_FOUND,
     CONVERSATION_NOT_FOUND,
     INVALID_HEADER,
+    OVERLOADED,
     SHUTTING_DOWN,
     STATE_UNAVAILABLE,
     TASK_FINISHED,
     TASK_UNFINISHED,
+    TOO_MANY_FOLLOWERS,
     TOO_MANY_TASKS,
     ProblemError,
 )
 from agent_runtime.api.event_stream import LAST_EVENT_ID, EventStream, encoded, last_event_id
+from agent_runtime.api.followers import Followers
 from agent_runtime.api.input import NO_TEXT, read_json, read_query
 from agent_runtime.api.json_response import json_response
 from agent_runtime.api.openapi import operation
@@ -88,8 +91,10 @@ def task_routes(
     tasks: Tasks,
     agents: Agents,
     conversations: ConversationStore,
+    *,
     idempotency: Idempotency,
     lifecycle: Lifecycle,
+    followers: Followers,
 ) -> APIRouter:
     """The routes of the tasks API. To everybody else than its principal a task is not there."""
     router = APIRouter(tags=["Tasks"])
@@ -133,17 +138,17 @@ def task_routes(
         cursor = None if is_last else str(page[-1].number)
         return json_response({"items": [tasks.document(task) for task in page], "next_cursor": cursor})
 
-    _add_routes_of_one(router, tasks, lifecycle)
+    _add_routes_of_one(router, tasks, lifecycle, followers)
     return router
 
 
-def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle) -> None:
+def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle, followers: Followers) -> None:
     read = operation("Read a task", answer=TaskDocument, problems=TASK_PROBLEMS)
     followed = operation(
         "Follow a task",
         headers=LAST_EVENT_ID,
         events=TaskEventDocument,
-        problems=[*TASK_PROBLEMS, INVALID_HEADER, SHUTTING_DOWN],
+        problems=[*TASK_PROBLEMS, INVALID_HEADER, TOO_MANY_FOLLOWERS, OVERLOADED, SHUTTING_DOWN],
     )
     canceled = operation("Cancel a task", answer=TaskDocument, problems=[*TASK_PROBLEMS, TASK_FINISHED])
     decided = operation(
@@ -162,7 +167,7 @@ def _add_routes_of_one(router: APIRouter, tasks: Tasks, lifecycle: Lifecycle) ->
     async def events(request: Request, task_id: str) -> Response:
         after = last_event_id(request)
         task = await _found(tasks.store.get(_principal(request), _named(task_id)))
-        return _TaskEvents(task, tasks, after=after, lifecycle=lifecycle)
+        return _TaskEvents(task, tasks, followers, after=after, lifecycle=lifecycle)
 
     @router.post("/v1/tasks/{task_id}/cancel", **canceled)
     async def cancel(request: Request, task_id: str) -> Response:
@@ -204,14 +209,19 @@ def _task_input(asked: TaskRequest, request_id: str) -> TaskInput:
 class _TaskEvents(Response):
     """What has happened in a task since an event, and then what happens, until its end."""
 
-    def __init__(self, task: Task, tasks: Tasks, *, after: int, lifecycle: Lifecycle) -> None:
+    def __init__(self, task: Task, tasks: Tasks, followers: Followers, *, after: int, lifecycle: Lifecycle) -> None:
         super().__init__()
         self._task = task
         self._tasks = tasks
+        self._followers = followers
         self._after = after
         self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._followers.place(context_of(scope).principal or ""):
+            await self._follow(scope, receive, send)
+
+    async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = context_of(scope)
         stream = EventStream(send)
         try:
