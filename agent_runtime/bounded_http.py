@@ -97,3 +97,7 @@ class PatientHttpProtocol(BoundedHttpProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(LAST_REQUEST_SECONDS, self.timeout_keep_alive_handler)
         elif not self.cycle.response_started:
             self.cycle.keep_alive = False
+
+    def cease(self) -> None:
+        """Close now, or after the answer that is being given."""
+        super().shutdown()

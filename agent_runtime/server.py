@@ -163,8 +163,12 @@ async def _drain(
     await asyncio.wait([finished, patience], return_when=asyncio.FIRST_COMPLETED)
     patience.cancel()
     if not closing.done():
-        _log.warning("turns cut by the end of the drain", turns=len(turns))
+        if turns:
+            _log.warning("turns cut by the end of the drain", turns=len(turns))
         turns.end_all()
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, PatientHttpProtocol):
+                connection.cease()
         await asyncio.wait({closing}, timeout=GOODBYE_SECONDS)
         server.force_exit = True
     await closing

@@ -70,21 +70,27 @@ class Turns:
 
     def __init__(self) -> None:
         self._running: set[Interruption] = set()
+        self._ended = False
 
     def __len__(self) -> int:
         """How many run."""
         return len(self._running)
 
     def end_all(self) -> None:
-        """End every turn with a problem that tells its caller to ask another replica."""
+        """End every turn, also those to come, with a problem that tells its caller to ask another replica."""
+        self._ended = True
         for interruption in list(self._running):
-            interruption.interrupt(
-                ProblemError(SHUTTING_DOWN, "This replica ended before the answer was complete.", retry_after=1)
-            )
+            interruption.interrupt(_cut())
 
     @asynccontextmanager
     async def ended_with(self, departure: Departure | None) -> AsyncIterator[None]:
-        """End the block with its caller, or with the process."""
+        """End the block with its caller, or with the process.
+
+        Raises:
+            ProblemError: of both, the process ends first.
+        """
+        if self._ended:
+            raise _cut()
         async with Interruption() as interruption:
             self._running.add(interruption)
             try:
@@ -105,3 +111,7 @@ class Turns:
             return stage
 
         return wrap
+
+
+def _cut() -> ProblemError:
+    return ProblemError(SHUTTING_DOWN, "This replica ended before the answer was complete.", retry_after=1)

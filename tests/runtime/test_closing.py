@@ -125,3 +125,24 @@ def test_an_answer_that_has_not_begun_says_that_it_is_the_last(monkeypatch: pyte
             await closing
 
     run(test())
+
+
+def test_a_server_whose_patience_has_ended_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "LAST_REQUEST_SECONDS", NEVER)
+
+    async def test() -> None:
+        answers = Answers()
+        async with serving(answers) as (server, caller):
+            caller.send(REQUEST)
+            await read_until(caller, b"o")
+            closing = asyncio.create_task(server.shutdown())
+            await asyncio.sleep(0)  # the server begins to close
+            for connection in server.server_state.connections:
+                assert isinstance(connection, bounded_http.PatientHttpProtocol)
+                connection.cease()
+            answers.let_go.set()
+
+            assert await read_until(caller, b"never") == b"k"
+            await closing
+
+    run(test())

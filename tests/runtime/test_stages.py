@@ -13,14 +13,14 @@ from starlette.types import Message as AsgiMessage
 
 from agent_runtime.agent.model import Message, Usage
 from agent_runtime.agent.providers.echo import EchoProvider
-from agent_runtime.api.errors import OVERLOADED, ProblemError
+from agent_runtime.api.errors import OVERLOADED, SHUTTING_DOWN, ProblemError
 from agent_runtime.config import AgentConfig
 from agent_runtime.pipeline import body_limit as body_limit_stage
 from agent_runtime.pipeline.admission import Admission
 from agent_runtime.pipeline.body_limit import body_limit
 from agent_runtime.pipeline.context import RequestContext
 from agent_runtime.pipeline.conversation_lock import ConversationLock
-from agent_runtime.pipeline.interruption import ClientGoneError, Interruption
+from agent_runtime.pipeline.interruption import ClientGoneError, Interruption, Turns
 from agent_runtime.pipeline.problems import problems
 from agent_runtime.pipeline.request_id import request_id
 from agent_runtime.pipeline.turn import Turn, TurnEvent, TurnResult
@@ -238,6 +238,17 @@ async def test_a_cancellation_from_elsewhere_is_not_taken_for_an_interruption() 
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_turn_that_begins_when_all_have_been_ended_ends_at_once() -> None:
+    turns = Turns()
+    turns.end_all()
+
+    with pytest.raises(ProblemError) as problem:
+        async with turns.ended_with(None):
+            raise AssertionError("it began")
+
+    assert problem.value.kind is SHUTTING_DOWN
 
 
 async def test_echo_respects_the_most_tokens_of_an_answer() -> None:
