@@ -122,7 +122,10 @@ class WarmStarter:
 
         Raises:
             ChildDiedError: the imports failed.
+            ValueError: the arguments are others than those.
         """
+        if arguments[0] not in {"-m", "-c"}:
+            raise ValueError(f"{name}: Python runs already, and takes no {arguments[0]} any more")
         log.open("ab").close()
         request = {"arguments": list(arguments), "log": str(log), "env": dict(env), "folder": str(Path.cwd())}
         ours, theirs = socket.socketpair()

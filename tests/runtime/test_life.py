@@ -150,7 +150,7 @@ def test_fields_of_a_newer_operator_are_ignored(tmp_path: Path) -> None:
 
 
 def test_the_sdk_is_imported_only_for_models_that_need_it(tmp_path: Path) -> None:
-    with runtime_process(tmp_path, command=("-X", "importtime", "-m", "agent_runtime")) as runtime:
+    with runtime_process(tmp_path, command=("-X", "importtime", "-m", "agent_runtime"), warm=False) as runtime:
         imported = {line.rpartition("|")[2].strip() for line in runtime.child.log.read_text().splitlines()}
 
     assert "fastapi" in imported

@@ -116,3 +116,8 @@ def test_imports_that_fail_are_told(log: Path, capfd: pytest.CaptureFixture[str]
         run(starter, "", log)
 
     wait_until(lambda: "No module named 'there_is_no_such_module'" in capfd.readouterr().err, deadline=30)
+
+
+def test_options_of_the_interpreter_are_refused(starter: WarmStarter, log: Path) -> None:
+    with pytest.raises(ValueError, match="takes no -X any more"):
+        starter.start(["-X", "importtime", "-m", "json.tool"], name="program", log=log, env={})
