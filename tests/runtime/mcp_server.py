@@ -1,6 +1,6 @@
 """An MCP server of the official package as a process of its own, whose tools misbehave on request.
 
-``python tests/runtime/mcp_server.py PORT FOLDER [--legacy]``; ``--legacy`` speaks the protocol of before 2026-07-28,
+``python -m tests.runtime.mcp_server PORT FOLDER [--legacy]``; ``--legacy`` speaks the protocol of before 2026-07-28,
 which has sessions.
 """
 
@@ -22,7 +22,8 @@ from mcp_types import ToolAnnotations
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dev.process import Child, running, wait_until
+from dev.process import Child, stopped, wait_until
+from tests.runtime.runtime_process import warm_starter
 
 READY_SECONDS = 60
 SEARCHED = "Nobody expects the Spanish Inquisition."
@@ -63,9 +64,9 @@ def mcp_server(folder: Path, *, legacy: bool = False, port: int | None = None) -
     """A server that is ready when the block begins and gone when it ends."""
     folder.mkdir(exist_ok=True)
     port = port or free_port()
-    command = [sys.executable, __file__, str(port), str(folder), *(["--legacy"] if legacy else [])]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with running(command, name="mcp server", log=folder / "mcp.log", env=env) as child:
+    command = ["-m", __name__, str(port), str(folder), *(["--legacy"] if legacy else [])]
+    begun = warm_starter().start(command, name="mcp server", log=folder / "mcp.log", env=os.environ)
+    with stopped(begun) as child:
 
         def listens() -> bool:
             child.require_running()

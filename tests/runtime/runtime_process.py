@@ -178,11 +178,10 @@ def environment(config: Path, **variables: str) -> dict[str, str]:
 
 @cache
 def warm_starter() -> WarmStarter:
-    """Starts runtimes that have imported what they may need."""
+    """Starts runtimes, and servers of tools, that have imported what they may need."""
     by_need = ("agent.providers.anthropic", "agent.tools.mcp.server", "state.postgresql", "tasks.redis_bell")
-    return WarmStarter(
-        "agent_runtime.main", *(f"agent_runtime.{name}" for name in by_need), "genai_prices.data_snapshot"
-    )
+    ours = (f"agent_runtime.{name}" for name in ("main", *by_need))
+    return WarmStarter(*ours, "genai_prices.data_snapshot", "mcp.server.mcpserver")
 
 
 @contextmanager
