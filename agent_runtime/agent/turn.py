@@ -73,6 +73,8 @@ def agent_handler(
         messages = progress.messages if progress.messages[-1].content else progress.messages[:-1]
         if conversation_id is not None and len(messages) > 1:
             await conversations.append(turn.principal, turn.agent.name, conversation_id, *messages)
+        else:
+            await shown.begin_conversation()  # its id is told even where nothing can be kept
         return TurnResult(
             conversation_id,
             shown.text,

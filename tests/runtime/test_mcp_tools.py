@@ -23,7 +23,7 @@ from agent_runtime.agent.tools.mcp.session import McpSession
 from agent_runtime.config import ToolConfig
 from agent_runtime.settings import ConfigurationError
 from agent_runtime.tls import outbound_tls
-from tests.runtime.mcp_server import SEARCHED, McpProcess, free_port, mcp_server, mcp_tool
+from tests.runtime.mcp_server import READY_SECONDS, SEARCHED, McpProcess, free_port, mcp_server, mcp_tool
 from tests.runtime.tool_server import ToolServer, tool_server
 
 DISCOVERED = {
@@ -227,6 +227,7 @@ async def test_a_server_that_dies_and_comes_back_is_found_again(
     with mcp_server(tmp_path / "first", legacy=legacy) as process:
         async with opened(process.url) as server:
             died = await call(server, "docs_die")
+            process.child.process.wait(READY_SECONDS)  # until then its port takes connections
             down = await call(server, "docs_search", query="x")
 
             assert died.outcome == "outcome_unknown"
