@@ -19,7 +19,7 @@ from dev import toolchain
 from dev.kwok_stages import PREFIX
 from dev.process import wait_until
 from tests.controlplane.agent_services import DEADLINE, AgentServices, Object, agent_service, conditions, is_ready
-from tests.controlplane.operator_process import OperatorProcess
+from tests.controlplane.operator_process import OperatorProcess, delete_namespace, make_namespace
 
 MODELS = [
     {
@@ -125,13 +125,12 @@ def test_api_2_helm_gives_up_at_once_where_only_a_person_can_help(
 def test_api_3_helm_does_not_take_one_for_ready_that_no_operator_has_seen(
     operator: OperatorProcess, services: AgentServices, helm: Path, tmp_path: Path
 ) -> None:
-    unwatched = AgentServices(services.cluster, "default")
+    unwatched = AgentServices(services.cluster, make_namespace(services.cluster, "unwatched"))
 
     with installing(helm, unwatched, tmp_path, timeout="5s") as process:
         code, said = ended(process)
 
-    unwatched.delete()
-    services.cluster.api.delete("/api/v1/namespaces/default/secrets/sh.helm.release.v1.agent.v1")
+    delete_namespace(services.cluster, unwatched.namespace)
     assert code != 0
     assert "deadline exceeded" in said
     assert operator.child.exit_code is None
