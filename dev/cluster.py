@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,7 +95,7 @@ class Cluster:
 
 
 def write_kubeconfig(path: Path, *, server: str, ca: bytes, token: str, namespace: str = "default") -> Path:
-    """Write a self-contained kubeconfig for a bearer token, readable by its owner only.
+    """Write a self-contained kubeconfig for a bearer token, readable by its owner only; whoever reads it sees it whole.
 
     Args:
         path: the file to write.
@@ -115,6 +116,6 @@ def write_kubeconfig(path: Path, *, server: str, ca: bytes, token: str, namespac
         "users": [{"name": "default", "user": {"token": token}}],
         "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default", "namespace": namespace}}],
     }
-    path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
+        yaml.safe_dump(config, file, sort_keys=False)
+    return Path(file.name).replace(path)
