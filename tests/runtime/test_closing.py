@@ -56,6 +56,13 @@ async def serving(answers: Answers) -> AsyncIterator[tuple[uvicorn.Server, socke
         yield server, caller
 
 
+async def begin_to_close(server: uvicorn.Server) -> asyncio.Task[None]:
+    """Let a server close; it has told its connections, and may wait for them."""
+    closing = asyncio.create_task(server.shutdown())
+    await asyncio.sleep(0)
+    return closing
+
+
 async def read_until(caller: socket.socket, end: bytes) -> bytes:
     """What comes, up to `end` or the end of the connection."""
     read = b""
@@ -80,8 +87,7 @@ def test_a_connection_whose_answer_promised_to_keep_it_takes_one_more_request(mo
         async with serving(answers) as (server, caller):
             caller.send(REQUEST)
             await read_until(caller, b"o")
-            closing = asyncio.create_task(server.shutdown())
-            await asyncio.sleep(0)  # the server begins to close
+            closing = await begin_to_close(server)
             answers.let_go.set()
             assert await read_until(caller, b"k") == b"k"
 
@@ -116,8 +122,7 @@ def test_an_answer_that_has_not_begun_says_that_it_is_the_last(monkeypatch: pyte
         async with serving(answers) as (server, caller):
             caller.send(REQUEST)
             await answers.asked.wait()
-            closing = asyncio.create_task(server.shutdown())
-            await asyncio.sleep(0)  # the server begins to close
+            closing = await begin_to_close(server)
             answers.may_begin.set()
 
             assert b"\r\nconnection: close\r\n" in await read_until(caller, b"ok")
@@ -135,8 +140,7 @@ def test_a_server_whose_patience_has_ended_takes_nothing_more(monkeypatch: pytes
         async with serving(answers) as (server, caller):
             caller.send(REQUEST)
             await read_until(caller, b"o")
-            closing = asyncio.create_task(server.shutdown())
-            await asyncio.sleep(0)  # the server begins to close
+            closing = await begin_to_close(server)
             for connection in server.server_state.connections:
                 assert isinstance(connection, bounded_http.PatientHttpProtocol)
                 connection.cease()

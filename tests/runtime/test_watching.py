@@ -26,15 +26,17 @@ from tests.runtime.runtime_process import (
     runtime_process,
 )
 
+STICK = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))"
+"""What a process does first whose main loop is to be stuck from a signal on, for longer than a test looks at it:
+handlers of signals run in the main thread, and this one holds it."""
+
 
 def test_probes_of_a_serving_process_pass(echo_runtime: RuntimeProcess) -> None:
     assert [echo_runtime.probe(path) for path in ("/startupz", "/livez", "/readyz")] == [200, 200, 200]
 
 
 def test_a_stuck_main_loop_fails_the_probes(tmp_path: Path) -> None:
-    # Handlers of signals run in the main thread: this one holds it.
-    stick = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))"
-    command = ("-c", f"{stick}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
+    command = ("-c", f"{STICK}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
 
     with runtime_process(tmp_path, command=command) as runtime:
         assert runtime.probe("/livez") == 200
@@ -68,9 +70,8 @@ def test_status_names_the_revision_and_what_is_configured(tmp_path: Path) -> Non
 
 
 def test_status_says_what_waits_though_the_main_loop_is_stuck(tmp_path: Path, provider: FakeMessagesApi) -> None:
-    stick = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))"
     look_often = "from agent_runtime.tasks import upkeep; upkeep.LOOK_SECONDS = 0.05"
-    command = ("-c", f"{stick}; {look_often}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
+    command = ("-c", f"{STICK}; {look_often}; from agent_runtime.__main__ import main; raise SystemExit(main([]))")
     credentials = tmp_path / "provider-key"
     credentials.write_text(PROVIDER_KEY)
     provider.script({"headers_delay": 60, "times": "always"})

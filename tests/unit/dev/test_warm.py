@@ -20,7 +20,7 @@ import signal, sys
 from pathlib import Path
 from dev.warm import WarmStarter
 starter = WarmStarter()
-child = starter.start(["-c", "import time; time.sleep(600)"], name="sleeper", log=Path(sys.argv[1]), env={})
+child = starter.start(["-c", "import signal; signal.pause()"], name="sleeper", log=Path(sys.argv[1]), env={})
 print(child.pid, flush=True)
 signal.pause()
 """
